@@ -1,0 +1,365 @@
+"""Dataset, its views and Batch: named modalities with aligned rows, validated once, zero wherever nothing was observed."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+TASKS = ("regression", "multiclass", "multilabel", "multibinary")
+SPLITS = ("train", "valid", "test")
+_CHUNK_ROWS = 4096
+
+
+class DataError(ValueError):
+    """Data that cannot be used as they are; the message names the file, the field, the row and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some rows of a dataset as a system sees them.
+
+    x: per modality (B, T, d) float32, exactly zero on frames that are padding or not observed.
+    frames: per modality (B, T), True where the frame is real and observed.
+    target: (B,) float32 | (B,) int64 | (B, C) float32; None whenever a system only predicts.
+    index: (B,) row numbers in the dataset.
+    complete: the features before the protocol removed anything; None unless the protocol declares complete training
+        data known, and always None when a system only predicts.
+    """
+
+    x: dict[str, Float[Tensor, "B _ _"]]
+    frames: dict[str, Bool[Tensor, "B _"]]
+    target: Tensor | None
+    index: Int[Tensor, "B"]
+    complete: dict[str, Float[Tensor, "B _ _"]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.x)
+
+    @cached_property
+    def present(self) -> dict[str, Bool[Tensor, "B"]]:
+        """Per modality (B,), True where at least one frame is observed."""
+        return {m: f.squeeze(1) if f.shape[1] == 1 else f.any(1) for m, f in self.frames.items()}
+
+    def without(self, *modalities: str) -> Self:
+        """The same rows with these modalities hidden.
+
+        Raises DataError for a modality that the batch does not have.
+        """
+        check_modalities(self.modalities, modalities, "Batch.without")
+        return replace(
+            self,
+            x={m: torch.zeros_like(x) if m in modalities else x for m, x in self.x.items()},
+            frames={m: torch.zeros_like(f) if m in modalities else f for m, f in self.frames.items()},
+        )
+
+    def select(self, rows: Tensor) -> Self:
+        """The rows picked by a boolean (B,) or integer (b,) tensor."""
+        return self._map(lambda t: t[rows])
+
+    def to(self, device: torch.device | str) -> Self:
+        return self._map(lambda t: t.to(device))
+
+    def unlabelled(self) -> Self:
+        """What a system may see when it predicts: no target, no complete features."""
+        return replace(self, target=None, complete=None)
+
+    def _map(self, change) -> Self:
+        return replace(
+            self,
+            x={m: change(x) for m, x in self.x.items()},
+            frames={m: change(f) for m, f in self.frames.items()},
+            target=None if self.target is None else change(self.target),
+            index=change(self.index),
+            complete=None if self.complete is None else {m: change(x) for m, x in self.complete.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Named modalities with aligned rows.
+
+    features: per modality (N, T, d) float32 (float16 where memory-mapped); a vector feature has T = 1.
+    frames: per modality (N, T) bool, True on real frames, False on padding and on absent modalities.
+    target: (N,) float32 for regression, (N,) int64 for multiclass, (N, C) float32 of 0 and 1 for multilabel (one film,
+        many genres) and multibinary (C separate yes/no problems).
+    split: (N,) of train, valid, test. ids: (N,) unique.
+    group, order, speaker, fold: optional (N,) arrays: dialogue or video, place in it, who speaks, cross-validation fold.
+    provenance: where the data come from and what the features are.
+
+    Raises DataError on construction for anything that would make a later number meaningless.
+    """
+
+    name: str
+    task: str
+    features: dict[str, Tensor]
+    frames: dict[str, Bool[Tensor, "N _"]]
+    target: Tensor
+    split: np.ndarray
+    ids: np.ndarray
+    label_names: tuple[str, ...] = ()
+    group: np.ndarray | None = None
+    order: np.ndarray | None = None
+    speaker: np.ndarray | None = None
+    fold: np.ndarray | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _validate(self)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.features)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Width d of each modality."""
+        return {m: x.shape[2] for m, x in self.features.items()}
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits a system gives: 1, the number of classes, or the number of labels."""
+        if self.task == "regression":
+            return 1
+        return len(self.label_names) if self.task == "multiclass" else self.target.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.target.device
+
+    @cached_property
+    def present(self) -> dict[str, Bool[Tensor, "N"]]:
+        """Natural availability: (N,), True where the row has the modality at all."""
+        return {m: f.any(1) for m, f in self.frames.items()}
+
+    def rows(self, split: str) -> Int[Tensor, "n"]:
+        """Row numbers of a split, in file order. Raises DataError for an unknown split name."""
+        if split not in SPLITS:
+            raise DataError(f"{self.where}: no split {split!r}; the splits are {', '.join(SPLITS)}")
+        return torch.from_numpy(np.flatnonzero(self.split == split)).to(self.device)
+
+    @property
+    def where(self) -> str:
+        """What error messages call this dataset: its file where it has one, else its name."""
+        return str(self.provenance.get("file", self.name))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over rows, labels, features and frames: equal for equal content, whatever the file."""
+        digest = hashlib.sha256(f"{self.task}|{self.label_names}".encode())
+        for array in (self.ids, self.split):
+            digest.update("\0".join(map(str, array)).encode())
+        digest.update(self.target.cpu().numpy().tobytes())
+        for m in sorted(self.features):
+            digest.update(f"{m}{tuple(self.features[m].shape)}".encode())
+            digest.update(self.frames[m].cpu().numpy().tobytes())
+            for start in range(0, len(self), _CHUNK_ROWS):
+                digest.update(self.features[m][start : start + _CHUNK_ROWS].float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def subset(self, rows: Tensor, note: str) -> "Dataset":
+        """The rows picked by a boolean (N,) or integer tensor; `note` is added to the provenance."""
+        rows = torch.arange(len(self), device=self.device)[rows]
+        picked = rows.cpu().numpy()
+        columns = {c: getattr(self, c) for c in ("split", "ids", "group", "order", "speaker", "fold")}
+        return replace(
+            self,
+            features={m: x[rows] for m, x in self.features.items()},
+            frames={m: f[rows] for m, f in self.frames.items()},
+            target=self.target[rows],
+            provenance=self._derived(note),
+            **{c: None if a is None else a[picked] for c, a in columns.items()},
+        )
+
+    def having(self, *modalities: str) -> "Dataset":
+        """The rows that naturally have all of these modalities."""
+        check_modalities(self.modalities, modalities, f"{self.where}: Dataset.having")
+        rows = torch.stack([self.present[m] for m in modalities]).all(0)
+        return self.subset(rows, f"rows that have {' and '.join(modalities)}")
+
+    def standardised(self) -> "Dataset":
+        """Each feature to mean 0 and deviation 1 over the observed frames of the train rows; a constant one becomes 0.
+
+        Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped.
+        """
+        features = {}
+        for m, x in self.features.items():
+            if x.dtype != torch.float32:
+                raise DataError(f"{self.where}: {m!r} is memory-mapped; standardise it before the archive is written")
+            train = self.rows("train")
+            seen = x[train][self.frames[m][train]]  # (n, d)
+            if len(seen) == 0:
+                features[m] = x
+                continue
+            mean, std = seen.double().mean(0), seen.double().std(0, correction=0)
+            scale = torch.where(std > 1e-6 * (1 + mean.abs()), 1 / std, 0)
+            scaled = ((x - mean.float()) * scale.float()).masked_fill(~self.frames[m][..., None], 0)
+            features[m] = scaled
+        return replace(self, features=features, provenance=self._derived("standardised on train"))
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        if torch.device(device) == self.device:
+            return self
+        return replace(
+            self,
+            features={m: x.to(device) for m, x in self.features.items()},
+            frames={m: f.to(device) for m, f in self.frames.items()},
+            target=self.target.to(device),
+        )
+
+    def view(
+        self,
+        split: str,
+        observed: Mapping[str, Bool[Tensor, "n _"]] | None = None,
+        *,
+        labelled: bool = True,
+        complete: bool = False,
+    ) -> "View":
+        """The rows of a split as batches, with what `observed` (per modality (n, T)) hides set to zero."""
+        return View(self, self.rows(split), observed, labelled=labelled, complete=complete)
+
+    def _derived(self, note: str) -> dict[str, Any]:
+        return {**self.provenance, "derived": [*self.provenance.get("derived", []), note]}
+
+
+class View:
+    """Rows of a dataset under one missing mask, served as batches without copying the features."""
+
+    def __init__(
+        self,
+        data: Dataset,
+        rows: Int[Tensor, "n"],
+        observed: Mapping[str, Bool[Tensor, "n _"]] | None,
+        *,
+        labelled: bool,
+        complete: bool,
+    ):
+        self.data, self.rows, self.labelled, self.complete = data, rows, labelled, complete
+        self.frames = {m: f[rows] for m, f in data.frames.items()}
+        self.full_frames = self.frames
+        if observed is not None:
+            self.frames = {m: f & observed[m].to(f.device) for m, f in self.frames.items()}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: Int[Tensor, "B"]) -> Batch:
+        """The rows at these positions of the view (not of the dataset)."""
+        rows = self.rows[index]
+        raw = {m: x[rows].float() for m, x in self.data.features.items()}
+        frames = {m: f[index] for m, f in self.frames.items()}
+        return Batch(
+            x={m: x.masked_fill(~frames[m].unsqueeze(-1), 0) for m, x in raw.items()},
+            frames=frames,
+            target=self.data.target[rows] if self.labelled else None,
+            index=rows,
+            complete=raw if self.complete else None,
+        )
+
+    def batches(self, batch_size: int, order: Int[Tensor, "n"] | None = None) -> Iterator[Batch]:
+        """Every row once, in the given order of positions (default: file order)."""
+        order = torch.arange(len(self), device=self.rows.device) if order is None else order.to(self.rows.device)
+        for index in order.split(batch_size):
+            yield self.batch(index)
+
+
+def check_modalities(known: tuple[str, ...], asked: tuple[str, ...], where: str) -> None:
+    """Raises DataError when a modality is asked for that does not exist."""
+    for m in asked:
+        if m not in known:
+            raise DataError(f"{where}: no modality {m!r}; there are {', '.join(known)}")
+
+
+def _validate(data: Dataset) -> None:
+    where, n = data.where, len(data.ids)
+
+    def fail(name: str, message: str, row: int | None = None):
+        place = "" if row is None else f", row {row} (id {data.ids[row]!r})"
+        raise DataError(f"{where}: field {name!r}{place}: {message}")
+
+    if data.task not in TASKS:
+        fail("task", f"{data.task!r} is not one of {', '.join(TASKS)}")
+    if not data.features:
+        fail("features", "there is no modality; a dataset needs at least one")
+    if n == 0:
+        fail("ids", "there are no rows")
+    if set(data.frames) != set(data.features):
+        fail("frames", f"has modalities {sorted(data.frames)} but features has {sorted(data.features)}")
+    for name in ("split", "group", "order", "speaker", "fold"):
+        column = getattr(data, name)
+        if column is not None and column.shape != (n,):
+            fail(name, f"has shape {column.shape}, expected ({n},): one value for each id")
+    _validate_ids(data, fail)
+    _validate_target(data, fail)
+    for m, x in data.features.items():
+        frames = data.frames[m]
+        if x.ndim != 3 or len(x) != n or 0 in x.shape:
+            fail(m, f"has shape {tuple(x.shape)}, expected ({n}, frames, width); give a vector feature one frame")
+        if x.dtype not in (torch.float32, torch.float16):
+            fail(m, f"has type {x.dtype}; convert it to float32 (or float16)")
+        if frames.dtype != torch.bool or frames.shape != x.shape[:2]:
+            fail(m, f"frames are {frames.dtype} {tuple(frames.shape)}, expected bool {tuple(x.shape[:2])}")
+        for start in range(0, n, _CHUNK_ROWS):
+            chunk, real = x[start : start + _CHUNK_ROWS], frames[start : start + _CHUNK_ROWS]
+            flat = chunk.flatten(1)
+            if not bool(flat.isfinite().all()):
+                row = start + int((~flat.isfinite()).any(1).nonzero()[0])
+                fail(m, "a value is NaN or infinite; repair it (and say how) or mark the modality absent", row)
+            hidden = chunk.masked_fill(real.unsqueeze(-1), 0).flatten(1)
+            if bool(hidden.any()):
+                row = start + int(hidden.any(1).nonzero()[0])
+                fail(m, "is not zero where it is absent or padding; zero it, or mark the frame as real", row)
+    nothing = ~torch.stack(list(data.present.values())).any(0)
+    if bool(nothing.any()):
+        fail("frames", "the row has no modality at all; drop it", int(nothing.nonzero()[0]))
+
+
+def _validate_ids(data: Dataset, fail) -> None:
+    for row in np.flatnonzero(~np.isin(data.split, SPLITS))[:1]:
+        fail("split", f"{data.split[row]!r} is not one of {', '.join(SPLITS)}", int(row))
+    for split in SPLITS:
+        if not (data.split == split).any():
+            fail("split", f"no row has the split {split!r}; every split needs rows")
+    order = np.argsort(data.ids, kind="stable")
+    again = np.flatnonzero(data.ids[order][1:] == data.ids[order][:-1])
+    if len(again):
+        first, second = int(order[again[0]]), int(order[again[0] + 1])
+        if data.split[first] != data.split[second]:
+            fail("ids", f"is also row {first}, in split {data.split[first]!r} and {data.split[second]!r}: a leak; keep one", second)
+        fail("ids", f"is also row {first}; ids must be unique, drop or rename one", second)
+
+
+def _validate_target(data: Dataset, fail) -> None:
+    y, n = data.target, len(data.ids)
+    if len(y) != n:
+        fail("target", f"has {len(y)} rows but there are {n} ids")
+    if data.task in ("multilabel", "multibinary"):
+        if y.ndim != 2 or y.dtype != torch.float32:
+            fail("target", f"is {y.dtype} {tuple(y.shape)}, expected float32 ({n}, labels)")
+        if y.shape[1] != len(data.label_names):
+            fail("target", f"has {y.shape[1]} columns but label_names has {len(data.label_names)}; they must agree")
+        bad = ((y != 0) & (y != 1)).any(1)
+        message = "a value is neither 0 nor 1"
+    elif data.task == "multiclass":
+        if y.ndim != 1 or y.dtype != torch.int64:
+            fail("target", f"is {y.dtype} {tuple(y.shape)}, expected int64 ({n},)")
+        bad = (y < 0) | (y >= len(data.label_names))
+        message = f"the class is outside 0..{len(data.label_names) - 1}, the range of label_names"
+    else:
+        if y.ndim != 1 or y.dtype != torch.float32:
+            fail("target", f"is {y.dtype} {tuple(y.shape)}, expected float32 ({n},)")
+        bad, message = ~y.isfinite(), "the value is NaN or infinite"
+    if bool(bad.any()):
+        fail("target", message, int(bad.nonzero()[0]))

@@ -1,0 +1,497 @@
+"""Missingness as data: a protocol says for every (seed, split, sample id) what is observed, and for nothing else.
+
+Random numbers come from hashing (seed, split, id, family of protocol), never from a generator's state: batch order, batch
+size, device and method cannot change a mask, and a higher rate hides a superset of what a lower one hides. Protocols with
+exact fractions rank these numbers within the split, so there the set of ids counts too, though not its order. What a row
+lacks by nature stays missing, and no row ever loses everything.
+
+    complete                         nothing is removed (natural missingness stays)
+    available(text, audio)           exactly these modalities
+    100_image_20_text                SIM-C: one modality complete, the other in an exact fraction of the rows
+    complex_20_40_40                 SIM-C: both / first only / second only, in exact percentages (image first)
+    frames(0.3)                      each frame of each modality lost with probability 0.3 (UMDF, TFR-Net, EMT)
+    rate(0.3), rate(0.3, lose=1)     an exact 30 % of the rows lose one or more (exactly one) modalities (TATE, ADMC, MPLMM)
+    slots(0.5)                       half of all modality slots are lost, spread evenly over rows (IMDer's MR)
+    patterns                         a uniformly random non-empty set of modalities, drawn anew every epoch (training)
+    mar(text, given=image, rate=0.5)     missing at random: depends on another modality of the row
+    mnar(text, given=target, rate=0.5)   not at random: depends on the target, or with given=text on the lost feature
+
+SIM-C's names take a suffix `_bernoulli` for independent draws instead of exact fractions (as its released code does).
+Any protocol takes `complete_training=true`: training may look at what was removed.
+"""
+
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from scipy.optimize import brentq
+from scipy.special import expit
+from torch import Tensor
+
+from mmlib.data.dataset import SPLITS, DataError, Dataset, check_modalities
+
+Observed = dict[str, Bool[Tensor, "n _"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Base of all protocols. `str(protocol)` is its name and `parse` reads that name back."""
+
+    complete_training: bool = False
+    redrawn: ClassVar[bool] = False
+    kind: ClassVar[str]
+
+    def observed(self, data: Dataset, split: str, seed: int, epoch: int = 0) -> Observed:
+        """Per modality (n, T) bool for the n rows of a split: True on real frames that the protocol leaves visible.
+
+        epoch matters only where `redrawn` is True and only for the training split. Raises DataError where the protocol
+        does not fit the data or would leave a row with nothing.
+        """
+        rows = data.rows(split).cpu()
+        self.check(data)
+        frames = {m: f.cpu()[rows] for m, f in data.frames.items()}
+        draw = _Draw(seed, split, data.ids[rows.numpy()], epoch if self.redrawn and split == "train" else None)
+        kept = self._keep(data, frames, draw, rows)
+        visible = {m: f & kept[m] for m, f in frames.items()}
+        lost = ~torch.stack([f.any(1) for f in visible.values()]).any(0)
+        if bool(lost.any()):
+            row = int(rows[lost.nonzero()[0]])
+            raise DataError(
+                f"{data.where}: protocol {str(self)!r}, row {row} (id {data.ids[row]!r}): would lose everything, since "
+                "the row lacks by nature what the protocol leaves; select rows with Dataset.having(...) first"
+            )
+        return visible
+
+    def check(self, data: Dataset) -> None:
+        """Raises DataError where the protocol names something that the data do not have."""
+
+    def _keep(self, data: Dataset, frames: Observed, draw: "_Draw", rows: Tensor) -> Mapping[str, Tensor]:
+        """Per modality a bool tensor that broadcasts with (n, T)."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        given = [f"{f.name}={_text(v)}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        return f"{self.kind}({', '.join(given)})" if given else self.kind
+
+
+@dataclass(frozen=True)
+class Complete(Protocol):
+    kind = "complete"
+
+    def _keep(self, data, frames, draw, rows):
+        return {m: torch.ones(len(rows), 1, dtype=torch.bool) for m in frames}
+
+
+@dataclass(frozen=True)
+class Available(Protocol):
+    """Exactly these modalities for every row."""
+
+    modalities: tuple[str, ...]
+    kind = "available"
+
+    def check(self, data):
+        check_modalities(data.modalities, self.modalities, f"{data.where}: protocol {str(self)!r}")
+
+    def _keep(self, data, frames, draw, rows):
+        return {m: torch.full((len(rows), 1), m in self.modalities) for m in frames}
+
+    def __str__(self) -> str:
+        extra = ("complete_training=true",) if self.complete_training else ()
+        return f"available({', '.join((*self.modalities, *extra))})"
+
+
+@dataclass(frozen=True)
+class Fractions(Protocol):
+    """SIM-C's configurations for two modalities: percentages of rows with both, the first only, the second only.
+
+    name: as the paper writes it. percent: (both, first only, second only), summing to 100. named: first and second as
+    `100_image_20_text` names them; None for `complex_...`, which takes the dataset's order.
+    """
+
+    name: str
+    percent: tuple[float, float, float]
+    named: tuple[str, str] | None = None
+    bernoulli: bool = False
+    kind = "fractions"
+
+    def __post_init__(self) -> None:
+        if min(self.percent) < 0 or abs(sum(self.percent) - 100) > 1e-6:
+            total = "_".join(f"{p:g}" for p in self.percent)
+            raise DataError(f"protocol {self.name!r}: {total} sums to {sum(self.percent):g}, the percentages must sum to 100")
+
+    def check(self, data):
+        if len(data.modalities) != 2:
+            raise DataError(
+                f"{data.where}: protocol {self.name!r} is for two modalities, the data have "
+                f"{', '.join(data.modalities)}; use rate(...), slots(...) or available(...)"
+            )
+        if self.named:
+            check_modalities(data.modalities, self.named, f"{data.where}: protocol {self.name!r}")
+
+    def _keep(self, data, frames, draw, rows):
+        first, second = self.named or data.modalities
+        u = draw.uniform("fractions")
+        share = np.cumsum(self.percent) / 100
+        if not self.bernoulli:
+            u, share = u.argsort().argsort(), np.round(share * len(u))
+        pattern = torch.from_numpy(np.searchsorted(share[:2], u, side="right"))  # 0 both, 1 first only, 2 second only
+        return {first: (pattern != 2)[:, None], second: (pattern != 1)[:, None]}
+
+    def __str__(self) -> str:
+        return self.name if not self.complete_training else f"{self.name}(complete_training=true)"
+
+
+@dataclass(frozen=True)
+class Frames(Protocol):
+    """Each real frame of each modality is lost with this probability; the luckiest frame of a row always stays."""
+
+    rate: float
+    kind = "frames"
+
+    def __post_init__(self) -> None:
+        _check_rate(self, 1.0)
+
+    def _keep(self, data, frames, draw, rows):
+        u = {m: torch.from_numpy(draw.matrix("frames", m, count=f.shape[1])) for m, f in frames.items()}
+        best = torch.stack([x.masked_fill(~frames[m], -1).amax(1) for m, x in u.items()]).amax(0)[:, None]
+        return {m: (x >= self.rate) | (x == best) for m, x in u.items()}
+
+
+@dataclass(frozen=True)
+class Rate(Protocol):
+    """An exact fraction of the rows lose modalities: `lose` of them, or (0) a uniformly random incomplete pattern."""
+
+    rate: float
+    lose: int = 0
+    kind = "rate"
+
+    def __post_init__(self) -> None:
+        _check_rate(self, 1.0)
+
+    def check(self, data):
+        if not 0 <= self.lose < len(data.modalities):
+            raise DataError(
+                f"{data.where}: protocol {str(self)!r}: lose must be 0 (any number) to {len(data.modalities) - 1}, "
+                f"the data have {len(data.modalities)} modalities"
+            )
+
+    def _keep(self, data, frames, draw, rows):
+        present = _present(frames)
+        patterns = _patterns(len(frames))
+        left, has = patterns.sum(1), present.sum(1, keepdim=True)
+        lost = has - left
+        allowed = _within(patterns, present) & ((lost == self.lose) if self.lose else (lost >= 1))
+        chosen = _choose(patterns, allowed, draw.uniform("rate pattern"))
+        hit = draw.uniform("rate").argsort().argsort() < round(self.rate * len(rows))
+        hit = torch.from_numpy(hit) & allowed.any(1)
+        return dict(zip(frames, torch.where(hit[:, None], chosen, present).T[..., None]))
+
+
+@dataclass(frozen=True)
+class Slots(Protocol):
+    """This fraction of all (row, modality) slots is lost, as evenly over the rows as whole numbers allow."""
+
+    rate: float
+    kind = "slots"
+
+    def __post_init__(self) -> None:
+        _check_rate(self, 1.0)
+
+    def check(self, data):
+        limit = (len(data.modalities) - 1) / len(data.modalities)
+        if self.rate > limit + 1e-9:
+            raise DataError(
+                f"{data.where}: protocol {str(self)!r}: with {len(data.modalities)} modalities at most "
+                f"{limit:.3f} of the slots can be lost without rows losing everything"
+            )
+
+    def _keep(self, data, frames, draw, rows):
+        present = _present(frames)
+        has = present.sum(1)
+        even = (draw.uniform("slots").argsort().argsort() + 0.5) / len(rows)
+        lost = (self.rate * has + torch.from_numpy(even)).floor().clamp(max=has - 1)
+        order = torch.from_numpy(draw.matrix("slots which", count=len(frames)))
+        rank = order.masked_fill(~present, 2).argsort(1).argsort(1)
+        return dict(zip(frames, (present & (rank >= lost[:, None])).T[..., None]))
+
+
+@dataclass(frozen=True)
+class Patterns(Protocol):
+    """A uniformly random non-empty subset of what the row has, drawn anew for every training epoch."""
+
+    kind = "patterns"
+    redrawn = True
+
+    def _keep(self, data, frames, draw, rows):
+        patterns = _patterns(len(frames))
+        chosen = _choose(patterns, _within(patterns, _present(frames)), draw.uniform("patterns"))
+        return dict(zip(frames, chosen.T[..., None]))
+
+
+@dataclass(frozen=True)
+class Dependent(Protocol):
+    """One modality is lost with a probability that depends on something: P = sigmoid(strength * score + bias).
+
+    given: another modality (missing at random), 'target' or the lost modality itself (not at random). The score is
+    standardised on the training rows: of a modality the first principal component of its mean frame, of a regression
+    target its value, of labels whether the row has `label` (default: the most frequent one). bias makes the mean
+    probability equal to `rate` on the training rows that can lose the modality.
+    """
+
+    modality: str
+    given: str
+    rate: float
+    strength: float = 2.0
+    label: str = ""
+    kind = "dependent"
+
+    def __post_init__(self) -> None:
+        _check_rate(self, 0.999)
+
+    def check(self, data):
+        where = f"{data.where}: protocol {str(self)!r}"
+        check_modalities(data.modalities, (self.modality,), where)
+        if self.given != "target":
+            check_modalities(data.modalities, (self.given,), where)
+        if self.label and (self.given != "target" or self.label not in data.label_names):
+            raise DataError(f"{where}: label {self.label!r} is not one of {', '.join(data.label_names)} (given=target)")
+
+    def _keep(self, data, frames, draw, rows):
+        score = self._score(data)
+        others = torch.stack([data.present[m] for m in data.modalities if m != self.modality]).any(0).cpu().numpy()
+        can_lose = others & data.present[self.modality].cpu().numpy()
+        if self.given != "target":
+            can_lose &= data.present[self.given].cpu().numpy()
+        train = can_lose & (data.split == "train")
+        if not train.any():
+            raise DataError(f"{data.where}: protocol {str(self)!r}: no training row has {self.modality!r} and another modality")
+        lost = np.zeros(len(rows), bool)
+        if self.rate > 0:
+            bias = brentq(lambda b: expit(self.strength * score[train] + b).mean() - self.rate, -1e3, 1e3)
+            chance = expit(self.strength * score[rows.numpy()] + bias)
+            lost = can_lose[rows.numpy()] & (draw.uniform("dependent", self.modality) < chance)
+        keep = {m: torch.ones(len(rows), 1, dtype=torch.bool) for m in frames}
+        return {**keep, self.modality: torch.from_numpy(~lost)[:, None]}
+
+    def _score(self, data: Dataset) -> Float[np.ndarray, "N"]:
+        train = data.split == "train"
+        if self.given != "target":
+            x, real = data.features[self.given].float().cpu(), data.frames[self.given].cpu()
+            pooled = (x.sum(1) / real.sum(1, keepdim=True).clamp(min=1)).double().numpy()
+            seen = pooled[train & real.any(1).numpy()]
+            centre = seen.mean(0)
+            direction = np.linalg.eigh(np.cov(seen - centre, rowvar=False).reshape(2 * (seen.shape[1],)))[1][:, -1]
+            # An eigenvector's sign is arbitrary; fixing it keeps masks equal on every machine.
+            raw = (pooled - centre) @ (direction * np.sign(direction[np.abs(direction).argmax()]))
+        elif data.task == "regression":
+            raw = data.target.cpu().double().numpy()
+        else:
+            onehot = data.target.cpu().numpy()
+            if data.task == "multiclass":
+                onehot = np.eye(data.outputs)[onehot]
+            column = data.label_names.index(self.label) if self.label else int(onehot[train].sum(0).argmax())
+            raw = onehot[:, column].astype(float)
+        return (raw - raw[train].mean()) / max(raw[train].std(), 1e-12)
+
+    def __str__(self) -> str:
+        kind = "mnar" if self.given in ("target", self.modality) else "mar"
+        shown = [self.modality, f"given={self.given}", f"rate={self.rate:g}"]
+        for name in ("strength", "label", "complete_training"):
+            if (value := getattr(self, name)) != getattr(Dependent, name, False):
+                shown.append(f"{name}={_text(value)}")
+        return f"{kind}({', '.join(shown)})"
+
+
+KINDS = {
+    "complete": Complete, "available": Available, "frames": Frames, "rate": Rate, "slots": Slots, "patterns": Patterns,
+    "mar": Dependent, "mnar": Dependent,
+}  # fmt: skip
+SIMC_CONFIGURATIONS = (
+    "100_image_100_text", "100_image_20_text", "20_image_100_text",
+    "complex_10_45_45", "complex_20_40_40", "complex_30_35_35",
+)  # fmt: skip
+"""The six configurations of SIM-C's Tables 1 and 3."""
+
+
+def parse(name: str) -> Protocol:
+    """The protocol that a name in this module's grammar describes.
+
+    Raises DataError for an unknown kind, an unknown or missing argument, or fractions that do not sum to 1.
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
+    if not match:
+        raise DataError(f"protocol {name!r} cannot be read; write a name such as {', '.join(_examples())}")
+    kind, inside = match.groups()
+    positional, named = [], {}
+    for part in filter(None, (p.strip() for p in (inside or "").split(","))):
+        key, equals, value = part.partition("=")
+        if equals:
+            named[key.strip()] = _value(value.strip())
+        else:
+            positional.append(_value(part))
+    if fractions := _fractions(kind):
+        kind, arguments = "fractions", fractions
+        factory = Fractions
+    elif kind in KINDS:
+        factory = KINDS[kind]
+        arguments = _arguments(name, factory, positional)
+        positional = []
+    else:
+        raise DataError(f"protocol {name!r}: unknown; write a name such as {', '.join(_examples())}")
+    known = {f.name for f in fields(factory)} if factory is not Fractions else {"complete_training"}
+    for key in named:
+        if key not in known or key in arguments:
+            raise DataError(f"protocol {name!r}: unknown argument {key!r}; {kind} takes {', '.join(sorted(known))}")
+    if positional:
+        raise DataError(f"protocol {name!r}: {kind} takes no argument {positional[0]!r}")
+    arguments |= named
+    missing = [f.name for f in fields(factory) if f.default is MISSING and f.name not in arguments]
+    if missing:
+        raise DataError(f"protocol {name!r}: argument {missing[0]!r} is missing")
+    for f in fields(factory):
+        if f.type in (float, int, bool) and f.name in arguments:
+            arguments[f.name] = _typed(name, f.name, f.type, arguments[f.name])
+    protocol = factory(**arguments)
+    if factory is Dependent and str(protocol).split("(")[0] != kind:
+        raise DataError(f"protocol {name!r}: given={protocol.given} is {str(protocol).split('(')[0]}, not {kind}")
+    return protocol
+
+
+def summary(data: Dataset, protocol: Protocol, seed: int) -> pd.DataFrame:
+    """Rows and share of each availability pattern per split, and the share of real frames that stay visible."""
+    out = []
+    for split in SPLITS:
+        visible = protocol.observed(data, split, seed)
+        real = sum(int(f[data.rows(split)].sum()) for f in data.frames.values())
+        frames_kept = sum(int(f.sum()) for f in visible.values()) / real
+        names = pattern_names(visible)
+        for pattern, count in zip(*np.unique(names, return_counts=True)):
+            out.append((split, str(pattern), int(count), count / len(names), frames_kept))
+    return pd.DataFrame(out, columns=["split", "observed", "rows", "share", "frames visible"])
+
+
+def pattern_names(visible: Mapping[str, Bool[Tensor, "n _"]]) -> np.ndarray:
+    """(n,) text such as 'image + text' naming what each row has."""
+    present = {m: f.any(1).cpu().numpy() for m, f in visible.items()}
+    rows = zip(*present.values())
+    return np.array([" + ".join(itertools.compress(present, row)) for row in rows])
+
+
+def uniforms(seed: int, split: str, ids: np.ndarray, *tags: str, count: int = 1) -> Float[np.ndarray, "n count"]:
+    """Numbers in [0, 1) that depend on (seed, split, id, tags) alone: the leading bits of SHAKE-128."""
+    head = "\0".join([str(seed), split, *tags]) + "\0"
+    raw = b"".join(hashlib.shake_128((head + str(i)).encode()).digest(8 * count) for i in ids)
+    return (np.frombuffer(raw, dtype="<u8").reshape(len(ids), count) >> np.uint64(11)) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class _Draw:
+    seed: int
+    split: str
+    ids: np.ndarray
+    epoch: int | None
+
+    def matrix(self, *tags: str, count: int) -> Float[np.ndarray, "n count"]:
+        if self.epoch is not None:
+            tags = (*tags, f"epoch {self.epoch}")
+        return uniforms(self.seed, self.split, self.ids, *tags, count=count)
+
+    def uniform(self, *tags: str) -> Float[np.ndarray, "n"]:
+        return self.matrix(*tags, count=1)[:, 0]
+
+
+def _present(frames: Observed) -> Bool[Tensor, "n M"]:
+    return torch.stack([f.any(1) for f in frames.values()], 1)
+
+
+def _patterns(modalities: int) -> Bool[Tensor, "P M"]:
+    """All non-empty sets of modalities."""
+    return torch.tensor([p for p in itertools.product((False, True), repeat=modalities) if any(p)])
+
+
+def _within(patterns: Bool[Tensor, "P M"], present: Bool[Tensor, "n M"]) -> Bool[Tensor, "n P"]:
+    return ~(patterns & ~present[:, None]).any(2)
+
+
+def _choose(
+    patterns: Bool[Tensor, "P M"], allowed: Bool[Tensor, "n P"], u: Float[np.ndarray, "n"]
+) -> Bool[Tensor, "n M"]:
+    """One allowed pattern per row, uniformly; rows without any get an arbitrary one."""
+    position = (torch.from_numpy(u) * allowed.sum(1)).floor() + 1
+    return patterns[(allowed.cumsum(1) == position[:, None]).int().argmax(1)]
+
+
+def _check_rate(protocol: Protocol, limit: float) -> None:
+    rate = protocol.rate
+    if not isinstance(rate, int | float) or math.isnan(rate) or not 0 <= rate <= limit:
+        raise DataError(f"protocol {protocol.kind!r}: rate {rate!r} is outside 0..{limit:g}")
+
+
+def _fractions(kind: str) -> dict | None:
+    base, bernoulli = kind.removesuffix("_bernoulli"), kind.endswith("_bernoulli")
+    number = r"(\d+(?:\.\d+)?)"
+    if match := re.fullmatch(rf"complex_{number}_{number}_{number}", base):
+        return {"name": kind, "percent": tuple(map(float, match.groups())), "bernoulli": bernoulli}
+    if match := re.fullmatch(rf"{number}_([a-zA-Z]\w*?)_{number}_([a-zA-Z]\w*)", base):
+        a, first, b, second = match.groups()
+        a, b = float(a), float(b)
+        if max(a, b) != 100:
+            raise DataError(
+                f"protocol {kind!r}: one of the two modalities must be at 100, else it is open which rows have both; "
+                "write complex_<both>_<first only>_<second only>"
+            )
+        return {
+            "name": kind,
+            "percent": (min(a, b), 100 - b, 100 - a),
+            "named": (first, second),
+            "bernoulli": bernoulli,
+        }
+    return None
+
+
+def _arguments(name: str, factory: type[Protocol], positional: list) -> dict:
+    if factory is Available:
+        if not positional:
+            raise DataError(f"protocol {name!r}: name at least one modality")
+        return {"modalities": tuple(map(str, positional))}
+    order = [f.name for f in fields(factory) if f.name != "complete_training"]
+    if len(positional) > len(order):
+        raise DataError(f"protocol {name!r}: takes {len(order)} arguments, got {len(positional)}")
+    return dict(zip(order, positional))
+
+
+def _typed(name: str, argument: str, kind: type, value):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, int | float):
+        raise DataError(f"protocol {name!r}: argument {argument!r} is {value!r}, expected {kind.__name__}")
+    if kind is int and value != int(value):
+        raise DataError(f"protocol {name!r}: argument {argument!r} is {value!r}, expected a whole number")
+    return kind(value)
+
+
+def _value(text: str):
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _text(value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _examples() -> list[str]:
+    return ["complete", "available(text)", "complex_20_40_40", "100_image_20_text", "frames(0.3)", "rate(0.3)",
+            "slots(0.5)", "patterns", "mar(text, given=image, rate=0.5)", "mnar(text, given=target, rate=0.5)"]  # fmt: skip
+

@@ -1,0 +1,15 @@
+"""Floor 2: one file per published system, and MODELS, where every system has its name."""
+
+from mmlib.models.base import Prediction, System
+from mmlib.models.simc import SIMC
+from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
+
+MODELS: dict[str, type[System]] = {
+    "simc": SIMC,
+    "prior": Prior,
+    "all_zeros": AllZeros,
+    "unimodal": Unimodal,
+    "fill": Fill,
+}
+
+__all__ = ["MODELS", "Prediction", "System"]

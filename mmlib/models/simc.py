@@ -1,0 +1,139 @@
+"""SIM-C: cross-modal feature simulation for two modalities.
+
+Ismkhan, Bouchachia: Multi-Modal Multi-Label Classification under Missing Textual/Visual Modalities via Cross-Modal
+Feature Simulation (ICPR 2026), sections 3 and 4. The paper does not number its equations; they are quoted by section.
+
+variant 'paper' follows the text, 'official' the released code. They differ in
+  fusion: the code adds Linear + ReLU after the mean over modalities;
+  head:   the text has Linear, ReLU, dropout; the code's first layer has dropout before ReLU (the same in distribution).
+schedule 'joint' (the published text) trains everything at once; 'two_stage' (the abstract's "pre-trained", and the first
+version of the PDF) trains the simulators alone, then the rest with the simulators frozen.
+reduction 'mean' takes both losses as means over features and labels, as the code does; 'sum' takes the printed norms and
+sums, which weigh the simulation loss about 512 / 27 = 19 times more against the task.
+Left open by the paper and filled: features are used as given (l2norm=False).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mmlib.data.dataset import Batch, DataError, View
+from mmlib.layers import SelfAttention, mlp
+from mmlib.models.base import Prediction, System, task_loss
+
+Feature = Float[Tensor, "B _"]
+
+
+class SIMC(System):
+    """Simulators S_{1->2}, S_{2->1}, attention fusion over completed features, classification head g."""
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        task: str,
+        outputs: int,
+        *,
+        variant: str = "paper",
+        schedule: str = "joint",
+        alpha: float = 0.5,
+        beta: float = 1.0,
+        reduction: str = "mean",
+        l2norm: bool = False,
+        hidden: int = 256,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+    ):
+        super().__init__(dims, task, outputs)
+        if len(dims) != 2:
+            raise DataError(f"SIM-C is defined for two modalities, the data have {', '.join(dims)}")
+        for name, value, known in (
+            ("variant", variant, ("paper", "official")),
+            ("schedule", schedule, ("joint", "two_stage")),
+            ("reduction", reduction, ("mean", "sum")),
+        ):
+            if value not in known:
+                raise DataError(f"SIM-C: {name} {value!r} is not one of {', '.join(known)}")
+        self.alpha, self.beta, self.reduction, self.l2norm = alpha, beta, reduction, l2norm
+        self.stages = ("joint",) if schedule == "joint" else ("simulators", "task")
+        (self.m1, d1), (self.m2, d2) = dims.items()
+        self.S12 = mlp(d1, hidden, hidden, d2)
+        self.S21 = mlp(d2, hidden, hidden, d1)
+        self.project = nn.ModuleList([nn.Linear(d1, hidden), nn.Linear(d2, hidden)])
+        self.attention = nn.ModuleList([SelfAttention(hidden, heads) for _ in range(layers)])
+        self.norm = nn.ModuleList([nn.LayerNorm(hidden) for _ in range(layers)])
+        self.after = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU()) if variant == "official" else nn.Identity()
+        self.g = mlp(hidden, 128, 64, outputs, dropout=dropout)
+        if variant == "official":
+            self.g[1], self.g[2] = self.g[2], self.g[1]
+
+    def simulate(self, M1: Feature, M2: Feature) -> tuple[Feature, Feature]:
+        """Section 3.1: M^1 = S_{2->1}(M'_2), M^2 = S_{1->2}(M'_1), for every row at once."""
+        return self.S21(M2), self.S12(M1)
+
+    def complete(self, true: Feature, simulated: Feature, available: Bool[Tensor, "B"]) -> Feature:
+        """Section 3.2: M~_k = M'_k if k in A, else M^_k."""
+        return torch.where(available[:, None], true, simulated)
+
+    def fuse(self, M1: Feature, M2: Feature) -> Float[Tensor, "B h"]:
+        """Sections 3.1, 4: project to a common width, attention with residual and LayerNorm, mean over modalities."""
+        H = torch.stack([self.project[0](M1), self.project[1](M2)], 1)  # (B, 2, h)
+        for attention, norm in zip(self.attention, self.norm):
+            H = norm(H + attention(H))
+        return self.after(H.mean(1))
+
+    def simulation_loss(self, batch: Batch, simulated: tuple[Feature, Feature]) -> Float[Tensor, ""]:
+        """Section 3.2: |M'_1 - S_{2->1}(M'_2)|^2 + |M'_2 - S_{1->2}(M'_1)|^2 over rows that have both, else 0."""
+        both = (batch.present[self.m1] & batch.present[self.m2]).float()  # (B,)
+        errors = [F.mse_loss(s, true, reduction="none") for s, true in zip(simulated, self.features(batch))]
+        if self.reduction == "sum":
+            error = errors[0].sum(1) + errors[1].sum(1)
+        else:
+            error = (errors[0].mean(1) + errors[1].mean(1)) / 2
+        return (error * both).sum() / both.sum().clamp(min=1)
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        """Section 3.2: L = alpha L_sim + beta L_task."""
+        if stage == "simulators":
+            simulated = self.simulate(*self.features(batch))
+            return {"simulation": self.alpha * self.simulation_loss(batch, simulated)}
+        if stage == "task":
+            logits = self._forward(batch, detach=True)[0]
+            return {"task": self.beta * task_loss(logits, batch.target, self.task, self.reduction)}
+        logits, _, _, simulated = self._forward(batch)
+        return {
+            "simulation": self.alpha * self.simulation_loss(batch, simulated),
+            "task": self.beta * task_loss(logits, batch.target, self.task, self.reduction),
+        }
+
+    def predict(self, batch: Batch) -> Prediction:
+        """Section 3.3: the same procedure for every availability pattern."""
+        logits, completed, H, _ = self._forward(batch)
+        return Prediction(logits, {m: x.unsqueeze(1) for m, x in zip((self.m1, self.m2), completed)}, H)
+
+    def parameters_of(self, stage: str) -> list[nn.Parameter]:
+        simulators = [*self.S12.parameters(), *self.S21.parameters()]
+        if stage == "simulators":
+            return simulators
+        ours = {id(p) for p in simulators} if stage == "task" else set()
+        return [p for p in self.parameters() if id(p) not in ours]
+
+    def setup(self, train: View) -> None:
+        for m, x in train.data.features.items():
+            if x.shape[1] > 1:
+                raise DataError(f"{train.data.where}: SIM-C takes one vector per modality, {m!r} is a sequence; pool it first")
+
+    def features(self, batch: Batch) -> tuple[Feature, Feature]:
+        """M'_1, M'_2 (B, d_k): the frozen encoders' embeddings."""
+        M1, M2 = (batch.x[m].squeeze(1) for m in (self.m1, self.m2))
+        return (F.normalize(M1, dim=1), F.normalize(M2, dim=1)) if self.l2norm else (M1, M2)
+
+    def _forward(self, batch: Batch, detach: bool = False):
+        true = self.features(batch)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not detach):
+            simulated = self.simulate(*true)
+        available = (batch.present[self.m1], batch.present[self.m2])
+        completed = tuple(self.complete(t, s, a) for t, s, a in zip(true, simulated, available))
+        H = self.fuse(*completed)
+        return self.g(H), completed, H, simulated

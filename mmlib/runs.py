@@ -1,0 +1,264 @@
+"""One run = one execution of one notebook = one folder with one record. Execute, record, collect.
+
+    python -m mmlib.runs notebooks/studies/demo.yaml
+
+A study is a YAML list; each entry names a notebook, fixed parameters and a grid whose combinations are the runs.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from tqdm import tqdm
+
+from mmlib.data.dataset import Dataset
+
+ROOT = Path(__file__).parents[1]
+RECORD = "record.json"
+COLUMNS = (
+    "paper", "dataset", "features", "method", "variant", "protocol", "condition", "metric", "seed", "value",
+)  # fmt: skip
+_PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
+_STARTED = time.time()
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or did not finish; the message names notebook, parameter or cell."""
+
+
+def score_rows(scores: Mapping[str, float], **labels: Any) -> list[dict[str, Any]]:
+    """One tidy row per metric, all with these labels (any of COLUMNS but metric and value)."""
+    unknown = set(labels) - set(COLUMNS)
+    if unknown:
+        raise RunError(f"score_rows: {sorted(unknown)[0]!r} is not one of {', '.join(COLUMNS)}")
+    return [{**labels, "metric": metric, "value": value} for metric, value in scores.items()]
+
+
+def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset, **parameters: Any) -> Path:
+    """Writes `folder`/record.json, once and atomically: the rows, and everything needed to doubt or repeat them.
+
+    rows: mappings over COLUMNS. parameters: of the run. The record is the last act of a run; a run without it did not
+    happen. Raises RunError where a record is there already or a row lacks a column.
+    """
+    path = Path(folder) / RECORD
+    if path.exists():
+        raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
+    rows = list(rows)
+    for row in rows:
+        if set(row) != set(COLUMNS):
+            raise RunError(f"record: row {row} must have exactly the columns {', '.join(COLUMNS)}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    run = {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {p: version(p) for p in _PACKAGES},
+        "device": torch.cuda.get_device_name(data.device) if data.device.type == "cuda" else platform.machine() + " cpu",
+        "threads": torch.get_num_threads(),
+        "data": {"name": data.name, "file": Path(data.where).name, "fingerprint": data.fingerprint},
+        "parameters": parameters,
+        "seconds": round(time.time() - _STARTED, 1),
+        "peak_memory_mib": round(peak),
+    }
+    if data.device.type == "cuda":
+        run["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated(data.device) / 2**20)
+    _write(path, json.dumps({"run": run, "rows": rows}, indent=1))
+    return path
+
+
+def collect(folder: Path | str) -> pd.DataFrame:
+    """The rows of every record below a folder, with commit, data fingerprint and run folder beside each."""
+    frames = []
+    for path in sorted(Path(folder).rglob(RECORD)):
+        content = json.loads(path.read_text())
+        frame = pd.DataFrame(content["rows"], columns=list(COLUMNS))
+        run = content["run"]
+        frames.append(frame.assign(commit=run["commit"], data=run["data"]["fingerprint"][:12], run=path.parent.name))
+    if not frames:
+        raise RunError(f"no {RECORD} below {folder}")
+    return pd.concat(frames, ignore_index=True)
+
+
+def reported(paper: str) -> pd.DataFrame:
+    """Every number of a paper's tables as printed (data/reported)."""
+    return pd.read_csv(ROOT / "data" / "reported" / f"{paper}.csv", dtype={"table": str})
+
+
+def results(paper: str) -> pd.DataFrame:
+    """Our committed rows for a paper (data/results): one per run and metric."""
+    return pd.read_csv(ROOT / "data" / "results" / f"{paper}.csv")
+
+
+def mean_and_deviation(rows: pd.DataFrame, index: list[str] | str, columns: list[str] | str) -> pd.DataFrame:
+    """A table of 'mean ± standard deviation' over seeds (n - 1); the mean alone where there is one seed."""
+    order = {c: list(dict.fromkeys(rows[c])) for c in [*_list(index), *_list(columns)]}
+    grouped = rows.groupby([*_list(index), *_list(columns)])["value"]
+
+    def text(values: pd.Series) -> str:
+        return f"{values.mean():.3f}" if len(values) == 1 else f"{values.mean():.3f} ± {values.std():.3f}"
+
+    table = grouped.apply(text).unstack(_list(columns))
+    for axis, names in (("index", _list(index)), ("columns", _list(columns))):
+        if len(names) == 1:
+            table = table.reindex(order[names[0]], axis=axis)
+    return table
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Raises RunError for a notebook that does not exist or has no parameters, or an unknown parameter name.
+
+    papermill itself passes over all three with a line in its log.
+    """
+    if not notebook.is_file():
+        raise RunError(f"no notebook {notebook}")
+    known = _papermill().inspect_notebook(str(notebook))
+    if not known:
+        raise RunError(f"{notebook}: no cell is tagged 'parameters'")
+    for name in parameters:
+        if name not in known:
+            raise RunError(f"{notebook}: unknown parameter {name!r}; it takes {', '.join(known)}")
+
+
+def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel: str = "python3") -> Path:
+    """Runs a notebook through papermill into `folder`; returns the record that it wrote.
+
+    Success is the record, never the notebook's metadata: a killed kernel leaves cells that say `completed`.
+    """
+    parameters = {**parameters, "out_dir": str(folder)}
+    check_parameters(notebook, parameters)
+    if (folder / RECORD).exists():
+        return folder / RECORD
+    folder.mkdir(parents=True, exist_ok=True)
+    papermill = _papermill()
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(folder / notebook.name),
+            parameters=parameters,
+            kernel_name=kernel,
+            progress_bar=False,
+            cwd=str(notebook.parent),
+            extra_arguments=["--log-level=40"],
+        )
+    except papermill.PapermillExecutionError as e:
+        raise RunError(f"{folder / notebook.name}: cell {e.exec_count}: {e.ename}: {e.evalue}") from None
+    if not (folder / RECORD).exists():
+        raise RunError(f"{folder / notebook.name}: finished without a record; was the kernel killed?")
+    return folder / RECORD
+
+
+def plan(study: Path, out: Path, changes: Mapping[str, Any]) -> list[tuple[Path, Path, dict[str, Any]]]:
+    """(notebook, folder, parameters) of every run of a study, all checked before anything starts.
+
+    changes: parameters set for every entry; a value given here replaces a grid axis of that name.
+    """
+    entries = yaml.safe_load(study.read_text())
+    runs = []
+    for entry in entries:
+        unknown = set(entry) - {"notebook", "parameters", "grid"}
+        if unknown:
+            raise RunError(f"{study}: unknown key {sorted(unknown)[0]!r}; an entry has notebook, parameters, grid")
+        notebook = ROOT / "notebooks" / entry["notebook"]
+        grid = {k: v for k, v in entry.get("grid", {}).items() if k not in changes}
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values))
+            parameters = {**entry.get("parameters", {}), **changes, **point}
+            check_parameters(notebook, parameters)
+            name = "-".join([notebook.stem, *(f"{k}={v}" for k, v in {**point, **changes}.items() if "/" not in str(v))])
+            runs.append((notebook, out / re.sub(r"[^\w.=+-]+", "_", name), parameters))
+    return runs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mmlib.runs", description="Executes the runs of a study.")
+    parser.add_argument("study", type=Path, help="a YAML file of notebooks/studies")
+    parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<study>); finished runs are skipped")
+    parser.add_argument("--fresh", action="store_true", help="a new folder below it, named after date and time")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter for every run (YAML)")
+    parser.add_argument("--results", type=Path, help="write the rows of all runs to this CSV")
+    options = parser.parse_args(arguments)
+    out = options.out or ROOT / "runs" / options.study.stem
+    if options.fresh:
+        out = out / time.strftime("%Y-%m-%d-%H%M%S")
+    try:
+        changes = {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in options.set)}
+        runs = plan(options.study, out, changes)
+    except RunError as e:
+        print(e, file=sys.stderr)
+        return 2
+    failures = []
+    for notebook, folder, parameters in tqdm(runs, unit="run"):
+        try:
+            execute(notebook, folder, parameters)
+        except RunError as e:
+            failures.append(str(e))
+            tqdm.write(f"failed: {e}", file=sys.stderr)
+    if len(failures) < len(runs):
+        _report(out, runs, options.results)
+    print(f"{len(runs) - len(failures)} runs finished, {len(failures)} failed", *failures, sep="\n")
+    return 1 if failures else 0
+
+
+def _report(out: Path, runs: list, results: Path | None) -> None:
+    rows = collect(out)
+    if results:
+        _write(results, rows.to_csv(index=False))
+        print(f"rows: {results}")
+    first = rows.groupby("paper")["metric"].transform("first")
+    shown = rows[rows["metric"] == first].assign(metric=lambda r: r["paper"] + " " + r["metric"])
+    for name, part in shown.groupby("metric", sort=False):
+        print(f"\n{name}, test split ({'; '.join(sorted(set(part['features'])))})")
+        print(mean_and_deviation(part, "method", "condition").to_string())
+    print("\nexecuted notebooks and figures:")
+    for notebook, folder, _ in runs:
+        for path in [folder / notebook.name, *sorted(folder.glob("*.png"))]:
+            if path.exists():
+                print(f"  {path}")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(temporary, "w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with '+' where the working tree differs; None outside a git checkout."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _list(value: list[str] | str) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _papermill():
+    import papermill  # takes a second to import, and notebooks that only record do not need it
+
+    return papermill
+
+
+if __name__ == "__main__":
+    sys.exit(main())

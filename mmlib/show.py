@@ -1,0 +1,42 @@
+"""What a notebook cell displays: the source that the text talks about, and tables of numbers."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+
+def source(obj: Callable) -> Markdown:
+    """The source of a function, method or class as it stands in its file, below a line that says where that is.
+
+    Raises TypeError for anything that was not written in Python.
+    """
+    try:
+        text, module, name = inspect.getsource(obj), inspect.getmodule(obj), obj.__qualname__
+    except (TypeError, OSError, AttributeError) as error:
+        kind = type(obj).__name__
+        raise TypeError(f"show.source: needs a function, method or class written in Python, got {kind}") from error
+    # No line number: it would change, and the notebook's stored output go stale, with every edit above.
+    path = module.__name__.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
+    return Markdown(f"*`{path} · {name}`*\n\n```python\n{textwrap.dedent(text).rstrip()}\n```")
+
+
+def table(frame: pd.DataFrame, caption: str = "", digits: int = 3) -> Markdown:
+    """A markdown table: floats to `digits` decimals, nan as –, numbers to the right, the index only if it is named."""
+    flat = frame if set(frame.index.names) == {None} else frame.reset_index()
+    names = [label if isinstance(label, tuple) else (label,) for label in flat.columns]
+    header = [" · ".join(_cell(part, digits) for part in name if part != "") for name in names]
+    rule = ["---:" if pd.api.types.is_numeric_dtype(dtype) else ":---" for dtype in flat.dtypes]
+    rows = [[_cell(value, digits) for value in row] for row in flat.itertuples(index=False, name=None)]
+    lines = ["| " + " | ".join(row) + " |" for row in (header, rule, *rows)]
+    return Markdown((f"**{caption}**\n\n" if caption else "") + "\n".join(lines))
+
+
+def _cell(value: Any, digits: int) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "–"
+    text = f"{value:z.{digits}f}" if pd.api.types.is_float(value) else str(value)
+    return text.replace("|", r"\|").replace("\n", " ")

@@ -1,0 +1,358 @@
+"""One loop for every system: fit with exact resume, predict, evaluate.
+
+Choices are made on the validation split; nothing here reads the test split unless `evaluate` is told to.
+"""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from mmlib import metrics, missing
+from mmlib.data.dataset import Dataset, View
+from mmlib.models.base import Prediction, System
+
+_CHECKPOINT = "checkpoint.safetensors"
+_CHECKPOINT_SECONDS = 60.0
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the message says where it stood and what to do."""
+
+
+@dataclass
+class History:
+    """What happened during `fit`.
+
+    rows: (stage, epoch, split, name, value), each loss term averaged over the epoch's steps, then the validation score.
+    metric, best_epoch, best_score: of the weights that were kept. seconds: wall time of all epochs. steps: optimiser steps.
+    """
+
+    metric: str
+    rows: list[tuple[str, int, str, str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_score: float = float("nan")
+    seconds: float = 0.0
+    steps: int = 0
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=["stage", "epoch", "split", "name", "value"])
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is the GPU where there is one, else the CPU; anything else is taken as torch names it."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def fit(
+    system: System,
+    data: Dataset,
+    protocol: missing.Protocol | str,
+    *,
+    valid_protocol: missing.Protocol | str | None = None,
+    seed: int = 0,
+    epochs: int | dict[str, int] = 20,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    monitor: str | None = None,
+    patience: int | None = None,
+    folder: Path | str | None = None,
+    progress: bool = True,
+) -> History:
+    """Trains a system with Adam through all its stages and leaves it with the weights that scored best on validation.
+
+    protocol: what is missing in training; valid_protocol: in validation (default: the same).
+    epochs: of every stage, or one number per stage. monitor: the validation metric of the last stage's epochs
+    (default: `metrics.PRIMARY`). patience: stop after so many epochs without a better score.
+    folder: where checkpoints go; a run that was killed goes on from there and ends with the same weights, bit for bit.
+    Raises TrainingError for a non-finite loss, naming the rows, and for a folder that holds another run.
+    """
+    protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
+    valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
+    run = _Run(system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, monitor, patience)
+    run.plan(epochs)
+    with torch.random.fork_rng():
+        run.open(folder)
+        run.train(progress)
+    return run.history
+
+
+def predict(
+    system: System,
+    data: Dataset,
+    protocol: missing.Protocol | str = "complete",
+    split: str = "test",
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> Prediction:
+    """Predictions for all rows of a split, in file order, on the CPU. The system sees neither targets nor hidden features."""
+    parts = [p for _, p in _predictions(system, data, protocol, split, seed, batch_size)]
+
+    def join(pick) -> Tensor | None:
+        values = [pick(p) for p in parts]
+        return None if values[0] is None else torch.cat(values).cpu()
+
+    completed = None
+    if parts[0].completed is not None:
+        completed = {m: join(lambda p, m=m: p.completed[m]) for m in parts[0].completed}
+    return Prediction(join(lambda p: p.logits), completed, join(lambda p: p.representation))
+
+
+def evaluate(
+    system: System,
+    data: Dataset,
+    protocol: missing.Protocol | str = "complete",
+    split: str = "test",
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """All metrics of the task on a split under a protocol's mask."""
+    logits = torch.cat([p.logits for _, p in _predictions(system, data, protocol, split, seed, batch_size)])
+    return metrics.score(data.task, logits, data.target[data.rows(split)])
+
+
+@torch.no_grad()
+def _predictions(system, data, protocol, split, seed, batch_size):
+    protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
+    view = data.view(split, protocol.observed(data, split, seed), labelled=False)
+    was_training = system.training
+    system.eval()
+    try:
+        for batch in view.batches(batch_size):
+            yield batch, system.predict(batch)
+    finally:
+        system.train(was_training)
+
+
+class _Run:
+    """State of one `fit`: where it stands (stage, epoch, step), and how that goes to disk and back."""
+
+    def __init__(self, system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, monitor, patience):
+        self.system, self.data, self.protocol, self.valid_protocol = system, data, protocol, valid_protocol
+        self.seed, self.batch_size, self.lr, self.weight_decay = seed, batch_size, lr, weight_decay
+        self.patience, self.history = patience, History(monitor or metrics.PRIMARY[data.task])
+        self.stage, self.epoch, self.step = 0, 0, 0
+        self.best: dict[str, Tensor] = {}
+        self.terms: tuple[str, ...] = ()
+        self.log = torch.zeros(0)
+        self.file: Path | None = None
+        self.optimizer: torch.optim.Adam | None = None
+        self._view: View | None = None
+
+    def plan(self, epochs: int | dict[str, int]) -> None:
+        stages = self.system.stages
+        if isinstance(epochs, dict):
+            if set(epochs) != set(stages):
+                raise TrainingError(f"epochs names the stages {sorted(epochs)}, the system has {list(stages)}")
+            self.epochs = epochs
+        else:
+            self.epochs = dict.fromkeys(stages, epochs)
+        if stages and min(self.epochs.values()) < 1:
+            raise TrainingError(f"epochs {self.epochs} must be at least 1 per stage")
+
+    def train(self, progress: bool) -> None:
+        system, stages = self.system, self.system.stages
+        if self.stage == self.epoch == self.step == 0:
+            torch.manual_seed(self.seed)
+            system.setup(self._train_view(0))
+        if not stages:
+            return
+        bar = tqdm(total=sum(self.epochs.values()), unit="epoch", leave=False, disable=not progress)
+        bar.update(sum(self.epochs[s] for s in stages[: self.stage]) + self.epoch)
+        while self.stage < len(stages):
+            stage = stages[self.stage]
+            if self.optimizer is None:
+                system.on_stage(stage)
+                self.optimizer = self._new_optimizer(stage)
+            while self.epoch < self.epochs[stage]:
+                self._train_epoch(stage)
+                stop = self._end_epoch(stage)
+                bar.update()
+                bar.set_postfix_str(f"{stage} {self.history.metric} {self.history.best_score:.3f}")
+                if stop:
+                    break
+            self.stage, self.epoch, self.optimizer = self.stage + 1, 0, None
+        bar.close()
+        system.load_state_dict(self.best)
+        self._save()
+
+    def _train_epoch(self, stage: str) -> None:
+        started = time.perf_counter()
+        system, view = self.system, self._train_view(self.epoch)
+        batches = self._order(stage, len(view)).split(self.batch_size)
+        if self.step == 0:
+            system.on_epoch(stage, self.epoch)
+        saved = started
+        system.train()
+        for self.step in range(self.step, len(batches)):
+            self._train_step(stage, view, batches)
+            if self.file is not None and time.perf_counter() - saved > _CHECKPOINT_SECONDS:
+                self.step += 1
+                self._check_finite(stage, view, batches)
+                saved = time.perf_counter()
+                self.history.seconds += saved - started
+                started = saved
+                self._save()
+        self.step = len(batches)
+        self._check_finite(stage, view, batches)
+        self.history.seconds += time.perf_counter() - started
+        self.history.steps += len(batches)
+
+    def _train_step(self, stage: str, view: View, batches: tuple[Tensor, ...]) -> None:
+        batch = view.batch(batches[self.step])
+        terms = self.system.loss(batch, stage)
+        total = sum(terms.values())
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        self.system.after_step(batch, stage)
+        if self.step == 0:
+            self.terms = tuple(terms)
+            self.log = torch.zeros(len(batches), len(terms), device=total.device)
+        self.log[self.step] = torch.stack([t.detach() for t in terms.values()])
+
+    def _end_epoch(self, stage: str) -> bool:
+        """Logs, validates in the last stage, keeps the best weights, saves; True when patience has run out."""
+        history = self.history
+        for name, value in zip(self.terms, self.log.mean(0).tolist()):
+            history.rows.append((stage, self.epoch, "train", name, value))
+        stop = False
+        if self.stage == len(self.system.stages) - 1:
+            score = evaluate(self.system, self.data, self.valid_protocol, "valid", seed=self.seed)
+            if history.metric not in score:
+                raise TrainingError(f"monitor {history.metric!r} is not one of {', '.join(score)}")
+            value = score[history.metric]
+            history.rows.append((stage, self.epoch, "valid", history.metric, value))
+            if not self.best or metrics.better(history.metric, value, history.best_score):
+                history.best_epoch, history.best_score = self.epoch, value
+                self.best = {k: v.clone() for k, v in self.system.state_dict().items()}
+            stop = self.patience is not None and self.epoch - history.best_epoch >= self.patience
+        self.epoch, self.step = (self.epochs[stage] if stop else self.epoch + 1), 0
+        self._save()
+        return stop
+
+    def _check_finite(self, stage: str, view: View, batches: tuple[Tensor, ...]) -> None:
+        bad = ~self.log[: self.step].isfinite()
+        if not bool(bad.any()):
+            return
+        step, term = bad.nonzero()[0].tolist()
+        ids = self.data.ids[view.rows[batches[step]].cpu().numpy()]
+        raise TrainingError(
+            f"{self.data.where}: loss {self.terms[term]!r} is not finite in stage {stage!r}, epoch {self.epoch}, step "
+            f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.lr:g}) or look at these rows"
+        )
+
+    def _train_view(self, epoch: int) -> View:
+        # A mask that is not redrawn is the same in every epoch, and so is the view.
+        if self.protocol.redrawn or self._view is None:
+            observed = self.protocol.observed(self.data, "train", self.seed, epoch)
+            self._view = self.data.view("train", observed, complete=self.protocol.complete_training)
+        return self._view
+
+    def _order(self, stage: str, n: int) -> Tensor:
+        digest = hashlib.blake2b(f"{self.seed}|{stage}|{self.epoch}".encode(), digest_size=7).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest))
+        return torch.randperm(n, generator=generator).to(self.data.device)
+
+    def _new_optimizer(self, stage: str) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            self.system.parameters_of(stage), lr=self.lr, weight_decay=self.weight_decay, fused=True
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        """What must agree for a checkpoint to be this run's."""
+        return {
+            "system": f"{type(self.system).__module__}.{type(self.system).__qualname__}",
+            "arguments": self.system.arguments,
+            "data": self.data.fingerprint,
+            "protocol": str(self.protocol),
+            "valid_protocol": str(self.valid_protocol),
+            "seed": self.seed,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "monitor": self.history.metric,
+            "patience": self.patience,
+        }
+
+    def open(self, folder: Path | str | None) -> None:
+        if folder is None or not self.system.stages:
+            return
+        self.file = Path(folder) / _CHECKPOINT
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if self.file.exists():
+            self._load()
+
+    def _save(self) -> None:
+        if self.file is None:
+            return
+        tensors = {f"system.{k}": v for k, v in self.system.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {"log": self.log, "rng": torch.get_rng_state()}
+        if self.data.device.type == "cuda":
+            tensors["rng_cuda"] = torch.cuda.get_rng_state(self.data.device)
+        if self.optimizer is not None:
+            for i, state in self.optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        position = {"stage": self.stage, "epoch": self.epoch, "step": self.step, "terms": self.terms}
+        metadata = {
+            "settings": json.dumps(self._settings()),
+            "position": json.dumps(position),
+            "history": json.dumps(vars(self.history)),
+        }
+        temporary = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, metadata)
+        os.replace(temporary, self.file)
+
+    def _load(self) -> None:
+        try:
+            with safe_open(self.file, "pt", device=str(self.data.device)) as f:
+                tensors, metadata = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
+        except SafetensorError as e:
+            raise TrainingError(f"{self.file} is not a whole checkpoint ({e}); delete it or choose another folder") from e
+        settings, mine = json.loads(metadata["settings"]), json.loads(json.dumps(self._settings()))
+        for name, value in mine.items():
+            if settings.get(name) != value:
+                raise TrainingError(
+                    f"{self.file} belongs to another run: {name} was {settings.get(name)!r}, is {value!r}; "
+                    "choose another folder"
+                )
+        position, history = json.loads(metadata["position"]), json.loads(metadata["history"])
+        self.stage, self.epoch, self.step = position["stage"], position["epoch"], position["step"]
+        self.terms = tuple(position["terms"])
+        self.history = History(**{**history, "rows": [tuple(r) for r in history["rows"]]})
+        self.log = tensors["log"]
+        self.best = _with_prefix(tensors, "best.")
+        self.system.load_state_dict(_with_prefix(tensors, "system."))
+        moments = _with_prefix(tensors, "optimizer.")
+        if moments:
+            self.optimizer = self._new_optimizer(self.system.stages[self.stage])
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in moments.items():
+                i, name = key.split(".")
+                state.setdefault(int(i), {})[name] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        torch.set_rng_state(tensors["rng"].cpu())
+        if "rng_cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), self.data.device)
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
