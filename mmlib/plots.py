@@ -7,6 +7,7 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from mmlib.metrics import better
 
 WIDTH, HEIGHT = 7.0, 3.5  # inches
 # Dark violet instead of yellow, which cannot be read on white.
@@ -121,7 +124,7 @@ def losses(history: pd.DataFrame) -> Figure:
     """Training loss terms and validation score over the epochs of all stages, the best epoch marked.
 
     history: columns stage, epoch (from 0 or 1 in each stage), split ('train' or 'valid'), name, value. Rows of
-        'train' are loss terms, rows of 'valid' are scores, of which higher is better.
+        'train' are loss terms, rows of 'valid' are scores named as in `mmlib.metrics`, which knows what is better.
 
     Raises ValueError for a missing column, no row, or another split.
     """
@@ -146,10 +149,10 @@ def losses(history: pd.DataFrame) -> Figure:
             for i, (_, run) in enumerate(rows.groupby("stage", sort=False)):
                 style = {"color": PALETTE[k % len(PALETTE)], "ls": "-" if k < len(PALETTE) else "--", "marker": marker}
                 panel.plot(run["at"], run["value"], label=name if i == 0 else "_", **style)
-            if split == "valid" and rows["value"].notna().any():
-                best = rows.iloc[rows["value"].argmax()]
-                label = f"best {name}: {best['value']:.3f} in epoch {best['at']}"
-                panel.plot(best["at"], best["value"], "*", color="black", ms=9, ls="none", label=label, zorder=3)
+            if split == "valid":
+                best = reduce(lambda a, b: b if better(name, b.value, a.value) else a, rows.itertuples())
+                label = f"best {name}: {best.value:.3f} in epoch {best.at}"
+                panel.plot(best.at, best.value, "*", color="black", ms=9, ls="none", label=label, zorder=3)
         for start, _ in list(spans.values())[1:]:
             panel.axvline(start + 0.5, color="0.6", lw=0.7)
         panel.set(xlabel="epoch", xlim=(0.5, end + 0.5))
@@ -164,7 +167,7 @@ def losses(history: pd.DataFrame) -> Figure:
 
 
 def _stage_names(panel: Axes, spans: Mapping[str, tuple[int, int]]) -> int:
-    """Stage names above the panel, on one line or, where stages are too short for it, on one each; their height in points."""
+    """Writes stage names above the panel, on one line or, where stages are short, on one each; returns points used."""
     if len(spans) == 1:
         return 0
     end = max(stop for _, stop in spans.values())
@@ -192,16 +195,15 @@ def embeddings(
     Below each panel: the balanced accuracy with which a linear classifier, cross-validated on the embeddings
     themselves, tells real from imputed; 0.5 means indistinguishable.
 
-    Raises ValueError where the modalities or widths of the two differ, or there are fewer than 5 rows.
+    Raises ValueError where the modalities or widths of the two differ, the width is 1, or there are fewer than 5 rows.
     """
     if not real or set(real) != set(imputed):
         raise ValueError(f"plots.embeddings: real has modalities {sorted(real)} but imputed has {sorted(imputed)}")
     for m in real:
         a, b = tuple(real[m].shape), tuple(imputed[m].shape)
-        if len(a) != 2 or len(b) != 2 or a[1] != b[1] or min(a[0], b[0]) < 5:
-            raise ValueError(
-                f"plots.embeddings: {m!r} is {a} real and {b} imputed; needs the same width and at least 5 rows of each"
-            )
+        if len(a) != 2 or len(b) != 2 or a[1] != b[1] or a[1] < 2 or min(a[0], b[0]) < 5:
+            needs = "the same width of at least 2, and at least 5 rows of each"
+            raise ValueError(f"plots.embeddings: {m!r} is {a} real and {b} imputed; needs {needs}")
     columns = min(3, len(real))
     lines = math.ceil(len(real) / columns)
     figure = plt.figure(figsize=(min(WIDTH, HEIGHT * columns), HEIGHT * lines))
@@ -229,7 +231,7 @@ def embeddings(
 
 
 def _tsne(x: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n 2"]:
-    # Several threads add up in varying order, and t-SNE amplifies the last bit into another picture.
+    # Another number of threads adds up in another order, and t-SNE makes another picture of the last bit.
     with threadpool_limits(1):
         return TSNE(init="pca", perplexity=min(30, (len(x) - 1) / 3), random_state=seed).fit_transform(x)
 

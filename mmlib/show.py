@@ -2,14 +2,13 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
 
-def source(obj: Callable) -> Markdown:
+def source(obj: Any) -> Markdown:
     """The source of a function, method or class as it stands in its file, below a line that says where that is.
 
     Raises TypeError for anything that was not written in Python.

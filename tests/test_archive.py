@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import runpy
 import time
 import tracemalloc
 import zipfile
@@ -87,7 +88,6 @@ def refused(path: Path, *texts: str, **options) -> str:
     message = str(caught.value)
     for text in (str(path), *texts):
         assert text in message
-    assert ";" in message  # what is wrong; what to do
     return message
 
 
@@ -365,7 +365,7 @@ BAD_ARRAYS = {
     "rows of order": ({"order": np.ones(6, np.int32)}, "'order'", "(6,)"),
     "ids as table": ({"ids": arrays()["ids"][:, None]}, "'ids'", "(5, 1)"),
     "ids as one": ({"ids": np.array("a")}, "'ids'", "()"),
-    "no rows": ({key: a[:0] if a.ndim else a for key, a in arrays().items()}, "'text'", "(0, 3, 2)"),
+    "no rows": ({key: a[:0] if a.ndim else a for key, a in arrays().items()}, "'ids'", "no rows"),
     "four axes": ({"text": np.ones((5, 3, 2, 1), np.float32)}, "'text'", "(5, 3, 2, 1)"),
     "one axis": ({"audio": np.ones(5, np.float32)}, "'audio'", "(5,)"),
     "no width": ({"audio": np.ones((5, 0), np.float32)}, "'audio'", "(5, 0)"),
@@ -392,7 +392,7 @@ BAD_ARRAYS = {
     "duplicate id": (changed("ids", 2, "a"), "'ids'", "row 2", "also row 0"),
     "id in two splits": (changed("ids", 4, "a"), "'ids'", "row 4", "leak"),
     "unknown split": (changed("split", 1, "dev"), "'split'", "row 1", "dev"),
-    "no test rows": ({**changed("split", 4, "valid"), "meta": meta(rows=None)}, "'split'", "'test'"),
+    "no test rows": (changed("split", 4, "valid"), "'split'", "'test'"),
     "no modality": ({**changed("audio_present", 1, False), **changed("audio", 1, 0)}, "row 1", "no modality"),
     "label width": (
         {"target": np.ones((5, 2), np.uint8), "meta": meta(task="multilabel")},
@@ -412,8 +412,6 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize("memory", [2**30, 0])
 def test_bad_arrays(tmp_path, case, memory):
     changes, *texts = BAD_ARRAYS[case]
-    if case == "no rows":
-        changes["meta"] = meta(rows=None)
     refused(save(tmp_path / "bad.npz", **changes), *texts, memory=memory, cache=tmp_path / "cache")
 
 
@@ -444,7 +442,7 @@ BAD_META = {
 @pytest.mark.parametrize("case", BAD_META)
 def test_bad_meta(tmp_path, case):
     value, text = BAD_META[case]
-    refused(save(tmp_path / "bad.npz", meta=value), "'meta'", text)
+    refused(save(tmp_path / "bad.npz", meta=value), "'meta'", text, "; ")
 
 
 def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
@@ -475,7 +473,7 @@ def test_false_sizes_are_refused_without_allocation(tmp_path, five, memory):
         ("audio.npy", header((5, 1)), None),
         ("audio.npy", header((-5, -1)) + bytes(20), None),
         ("ids.npy", header((5,), "<U1000000000"), None),
-        ("ids.npy", header((10**15,), "<U0"), None),
+        ("split.npy", header((10**15,), "<U0"), None),
     ]
     tracemalloc.start()
     start = time.perf_counter()
@@ -493,12 +491,27 @@ def test_limit_of_unpacked_bytes(five, monkeypatch):
     refused(five, "'meta'", "2000 bytes")
 
 
+def test_lost_fields_are_noticed(tmp_path, five):
+    content, bad = bytearray(five.read_bytes()), tmp_path / "bad.npz"
+    fold = content.rindex(b"PK\x01\x02")
+    before = content.rindex(b"PK\x01\x02", 0, fold)
+    content[before + 32] = len(content) - 22 - fold  # the last entry as the comment of the one before
+    bad.write_bytes(content)
+    assert "fold.npy" not in zipfile.ZipFile(bad).namelist()
+    refused(bad, "lost", "again")
+
+
 def test_damaged_members(tmp_path, five):
     bad = tmp_path / "bad.npz"
     refused(rebuilt(five, bad, "text.npy", b"hello"), "'text'", "damaged")
     refused(rebuilt(five, bad, "text.npy", header((5, 3, 2)) + bytes(119)), "'text'", "damaged")
     refused(rebuilt(five, bad, "text.npy", b"\x93NUMPY\x07\x00" + bytes(99)), "'text'", "damaged")
     refused(rebuilt(five, bad, "text.npy", header((5, 3, 2)).replace(b"{", b"(")), "'text'", "damaged")
+    short = header((5, 1)) + bytes(12)
+    rebuilt(five, bad, "audio.npy", short, declared=len(short) + 8)
+    for memory in (2**30, 0):
+        refused(bad, "'audio'", "damaged", memory=memory, cache=tmp_path / "cache")
+    assert not list(tmp_path.glob("cache/*/audio.npy"))
     refused(rebuilt(five, bad, "notes.txt", b"hello"), "'notes.txt'", "drop it")
     with zipfile.ZipFile(five, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("text.npy", archive.read("text.npy"))
@@ -598,9 +611,9 @@ def test_unusable_cache(tmp_path, five):
 
 def test_readme_example(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "example.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(code, names)
+    names = runpy.run_path("example.py")
     assert names["same"].fingerprint == names["data"].fingerprint
 
 

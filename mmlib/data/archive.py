@@ -75,6 +75,10 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
             with _damage(f"{path}: the list of its fields"):
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 archive = zipfile.ZipFile(file)
+                file.seek(-22, os.SEEK_END)
+                # One wrong length in the zip directory hides the entries behind it, which zipfile does not notice.
+                if int.from_bytes(file.read()[10:12], "little") != len(archive.infolist()):
+                    raise zipfile.BadZipFile("fields are lost, or the zip has a comment")
             return _dataset(path, archive, sha256, memory, cache / sha256)
     except OSError as problem:
         raise DataError(f"{path}: cannot be opened ({problem.strerror}); see data/README.md for its place") from problem
@@ -165,21 +169,15 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
     _check_headers(path, headers, meta)
 
     columns = {c: _load(path, archive, c) for c in ("ids", "split", *_COLUMNS) if c in headers}
-    rows = {s: int((columns["split"] == s).sum()) for s in SPLITS}
-    if meta.get("rows", rows) != rows:
-        raise _error(path, "meta", f"'rows' is {meta['rows']} but split has {rows}; correct the wrong one")
     target = torch.from_numpy(_load(path, archive, "target"))
     entries = meta["modalities"]
     frames = {m: _frames(path, archive, m, headers, columns["ids"]) for m in entries}
     mapped = sum(4 * math.prod(headers[m].shape) for m in entries) > memory
     features = {}
     for m in entries:
-        if mapped:
-            x = _mapped(path, archive, m, folder)
-        else:
-            x = np.ascontiguousarray(_load(path, archive, m), np.float32)
+        x = _mapped(path, archive, m, folder) if mapped else _load(path, archive, m, np.float32)
         features[m] = torch.from_numpy(x if x.ndim == 3 else x[:, None])
-    return Dataset(
+    data = Dataset(
         name=meta["name"],
         task=meta["task"],
         features=features,
@@ -196,6 +194,10 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
         },
         **columns,
     )
+    rows = _rows(data)
+    if meta.get("rows", rows) != rows:
+        raise _error(path, "meta", f"'rows' is {meta['rows']} but split has {rows}; correct the wrong one")
+    return data
 
 
 def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
@@ -206,7 +208,8 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
     limit = min(MAX_BYTES, _DEFLATE_RATIO * os.fstat(archive.fp.fileno()).st_size)
     if sum(info.file_size for info in members) > limit:
         key = max(members, key=lambda info: info.file_size).filename.removesuffix(".npy")
-        raise _error(path, key, f"declares, with the rest, over {limit} bytes; get the file again, or make a smaller one")
+        message = f"declares, with the rest, over {limit} bytes; get the file again, or make a smaller one"
+        raise _error(path, key, message)
     headers = {}
     for info in members:
         key = info.filename.removesuffix(".npy")
@@ -241,7 +244,7 @@ def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
     expected["target"] = (kind, (n, *labels))
     expected |= {c: (kind, (n,)) for c, kind in _COLUMNS.items() if c in headers}
     for m in meta["modalities"]:
-        sequence = m in headers and len(headers[m].shape) == 3
+        sequence = m in headers and len(headers[m].shape) > 2
         expected[m] = ("float16 or float32", (n, "frames", "dim") if sequence else (n, "dim"))
         expected[f"{m}_present"] = ("bool", (n,))
         if sequence:
@@ -288,9 +291,9 @@ def _parse_meta(where: str | Path, text: np.ndarray | str) -> dict:
     return meta
 
 
-def _load(path: Path, archive: zipfile.ZipFile, key: str) -> np.ndarray:
+def _load(path: Path, archive: zipfile.ZipFile, key: str, dtype: type | None = None) -> np.ndarray:
     with _damage(f"{path}: field {key!r}"), archive.open(f"{key}.npy") as member:
-        return npy.read_array(member, allow_pickle=False)
+        return np.asarray(npy.read_array(member, allow_pickle=False), dtype, order="C")
 
 
 def _mapped(path: Path, archive: zipfile.ZipFile, key: str, folder: Path) -> np.ndarray:
@@ -341,8 +344,12 @@ def _meta(data: Dataset) -> dict:
         "label_names": list(data.label_names),
         "modalities": modalities,
         **{key: data.provenance.get(key, kind()) for key, kind in _NOTES.items()},
-        "rows": {split: len(data.rows(split)) for split in SPLITS},
+        "rows": _rows(data),
     }
+
+
+def _rows(data: Dataset) -> dict[str, int]:
+    return {split: len(data.rows(split)) for split in SPLITS}
 
 
 def _column(where: str, name: str, values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,38 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+# Toy models are slower on several threads than on one, and parallel tests would fight for the cores.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test lab notebooks bench
+
+demo: $(READY)
+	$(BIN)/python -m mmlib.runs notebooks/studies/demo.yaml --fresh
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 --dist loadfile --jaxtyping-packages=mmlib,beartype.beartype \
+		--nbval --nbval-current-env --nbval-sanitize-with tests/notebooks.cfg --nbval-kernel-name python3 \
+		tests $(NOTEBOOKS)
+
+lab: $(READY)
+	$(BIN)/python -m ipykernel install --user --name mmlib --display-name "mmlib"
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+notebooks: $(READY)
+	for nb in $(NOTEBOOKS); do \
+		$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level=WARN $$nb && \
+		$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
+			"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info" $$nb || exit 1; \
+	done
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@

@@ -1,0 +1,326 @@
+import itertools
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+
+from mmlib import plots
+
+
+def assert_texts_are_apart(figure):
+    """No two texts that are drawn overlap, and none is cut off; slanted ones aside, whose boxes are mostly empty."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = {text for text in figure.findobj(plt.Text) if text.get_text().strip() and text.get_rotation() in (0, 90)}
+    for axis in (axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = axis.get_major_ticks() + axis.get_minor_ticks()
+        texts -= {tick.label1 for tick in ticks if not low <= tick.get_loc() <= high}  # these are not drawn
+    boxes = {text: text.get_window_extent(canvas.get_renderer()) for text in texts if text.get_visible()}
+    for text, box in boxes.items():
+        assert box.x0 > -1 and box.y0 > -1 and box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1, text
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        assert a.x0 > b.x1 or b.x0 > a.x1 or a.y0 > b.y1 or b.y0 > a.y1, (one, other)
+
+
+def legend(holder):
+    box = holder.legends[0] if hasattr(holder, "legends") else holder.get_legend()
+    return [text.get_text() for text in box.get_texts()]
+
+
+# Who misses what
+
+
+FRAMES = {
+    "image": torch.tensor([True, True, True, False, True])[:, None],
+    "audio": torch.tensor([[True, False, False]] * 2 + [[False] * 3] + [[True] * 3] * 2),
+}
+
+
+def test_missingness_colours_observed_cells_alone():
+    figure = plots.missingness(FRAMES, rows=4, title="a title")
+    panel = figure.axes[0]
+    assert len(panel.images) == 2
+    for k, (image, frames) in enumerate(zip(panel.images, FRAMES.values(), strict=True)):
+        pixels = np.asarray(image.get_array())
+        height = len(pixels) // 4
+        for row in range(4):
+            for column in range(frames.shape[1]):
+                expected = plots.PALETTE[k] if frames[row, column] else plots.MISSING
+                cell = pixels[row * height : (row + 1) * height, column]
+                np.testing.assert_allclose(cell, np.broadcast_to(expected, cell.shape), atol=1e-6)
+    assert panel.get_ylabel() == "sample (first 4 of 5)"
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["image", "audio\n3 frames"]
+    assert "padding" in panel.get_title() and figure.get_suptitle() == "a title"
+
+
+def test_missingness_shares_of_patterns():
+    bars = plots.missingness(FRAMES).axes[1]
+    assert [t.get_text() for t in bars.get_yticklabels()] == ["image + audio", "image only", "audio only"]
+    assert [t.get_text() for t in bars.texts] == ["60.0 %", "20.0 %", "20.0 %"]
+    assert [bar.get_width() for bar in bars.patches] == pytest.approx([60, 20, 20])
+    assert bars.get_xlabel() == "share of samples (%)"
+
+
+def test_missingness_names_samples_with_nothing_and_sums_up_rare_patterns():
+    figure = plots.missingness({"image": torch.tensor([[True], [False]])})
+    assert {t.get_text() for t in figure.axes[1].get_yticklabels()} == {"image only", "nothing"}
+    assert "padding" not in figure.axes[0].get_title()
+    bits = torch.arange(16)[:, None] >> torch.arange(4) & 1 == 1
+    bars = plots.missingness({m: bits[:, k, None] for k, m in enumerate("abcd")}).axes[1]
+    assert len(bars.patches) == 8 and bars.get_yticklabels()[-1].get_text() == "9 other sets"
+    assert sum(bar.get_width() for bar in bars.patches) == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [{}, {"image": torch.ones(0, 1, dtype=torch.bool)}, {"a": FRAMES["image"], "b": FRAMES["image"][:3]}],
+    ids=["no modality", "no sample", "unequal"],
+)
+def test_missingness_refuses(frames):
+    with pytest.raises(ValueError, match="needs the same samples, at least one"):
+        plots.missingness(frames)
+
+
+# Training curves
+
+
+def history(stages=None, scale=1.0):
+    rows = []
+    for stage, epochs in (stages or {"pretrain": 3, "joint": 4}).items():
+        for e in range(epochs):
+            rows += [(stage, e, "train", "task", 2.0 - 0.1 * e), (stage, e, "train", stage, scale * (1.0 + e))]
+            rows.append((stage, e, "valid", "micro F1", 0.5 + 0.1 * (e == 2) + 0.01 * (stage == "joint")))
+    return pd.DataFrame(rows, columns=["stage", "epoch", "split", "name", "value"])
+
+
+def test_losses_run_on_over_stages():
+    figure = plots.losses(history())
+    left, right = figure.axes
+    assert legend(left) == ["task", "pretrain", "joint"]
+    assert [list(line.get_xdata()) for line in left.lines[:2]] == [[1, 2, 3], [4, 5, 6, 7]]
+    assert left.lines[0].get_color() == left.lines[1].get_color() != left.lines[2].get_color()
+    assert [line.get_xdata()[0] for line in left.lines if len(set(line.get_xdata())) == 1] == [3.5]
+    assert [t.get_text() for t in left.texts] == ["pretrain", "joint"]
+    assert (left.get_xlabel(), left.get_ylabel()) == ("epoch", "loss term")
+    assert (right.get_xlabel(), right.get_ylabel()) == ("epoch", "score")
+
+
+def test_losses_mark_the_best_epoch():
+    right = plots.losses(history()).axes[1]
+    star = next(line for line in right.lines if line.get_marker() == "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (6, pytest.approx(0.61))
+    assert legend(right) == ["micro F1", "best micro F1: 0.610 in epoch 6"]
+    right = plots.losses(history().replace("micro F1", "mae")).axes[1]
+    assert legend(right) == ["mae", "best mae: 0.500 in epoch 1"]  # an error: lower is better
+
+
+def test_losses_do_not_depend_on_how_rows_are_labelled_or_epochs_counted():
+    first = plots.losses(history())
+    shifted = history().assign(epoch=lambda rows: rows["epoch"] + 1)
+    shifted.index = [0] * len(shifted)
+    second = plots.losses(shifted)
+    for a, b in zip(first.axes, second.axes, strict=True):
+        assert [list(line.get_xdata()) for line in a.lines] == [list(line.get_xdata()) for line in b.lines]
+
+
+def test_losses_use_a_logarithm_for_a_wide_range_only():
+    assert plots.losses(history()).axes[0].get_yscale() == "linear"
+    assert plots.losses(history(scale=0.01)).axes[0].get_yscale() == "log"
+    assert plots.losses(history(scale=-0.01)).axes[0].get_yscale() == "linear"
+    with_zero = history(scale=0.01).assign(value=lambda rows: rows["value"].where(rows["epoch"] > 0, 0))
+    logarithm = plots.losses(with_zero).axes[0].yaxis.get_transform()
+    assert not np.isfinite(logarithm.transform(np.zeros(1))).any()  # a gap, no plunge
+
+
+def test_losses_of_one_stage_one_epoch_or_without_validation():
+    figure = plots.losses(history({"main": 1}))
+    assert not figure.axes[0].texts and figure.axes[0].lines[0].get_marker() == "."
+    assert len(plots.losses(history().query("split == 'train'")).axes) == 1
+
+
+def test_losses_refuse():
+    with pytest.raises(ValueError, match="no column 'stage'"):
+        plots.losses(history().drop(columns="stage"))
+    with pytest.raises(ValueError, match="no rows"):
+        plots.losses(history()[:0])
+    with pytest.raises(ValueError, match="split 'test'"):
+        plots.losses(history().assign(split="test"))
+
+
+# Embeddings
+
+
+def cloud(n, width, seed, shift=0.0):
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def accuracies(figure):
+    return [float(re.search(r"accuracy (\d\.\d+)", panel.get_xlabel())[1]) for panel in figure.axes]
+
+
+def test_embeddings_number_of_like_and_of_separate_clouds():
+    real = {"image": cloud(80, 8, 0), "text": cloud(80, 6, 1)}
+    imputed = {"image": cloud(60, 8, 2), "text": cloud(40, 6, 3, shift=20)}
+    figure = plots.embeddings(real, imputed, title="a title")
+    assert accuracies(figure) == [pytest.approx(0.5, abs=0.12), 1.0]
+    assert [panel.get_title() for panel in figure.axes] == ["image", "text"]
+    assert [legend(panel) for panel in figure.axes] == [
+        ["real (80)", "imputed (60)"],
+        ["real (80)", "imputed (40)"],
+    ]
+    for panel, colour in zip(figure.axes, plots.IMPUTED.values(), strict=True):
+        shown = [points.get_facecolor()[0, :3].tolist() for points in panel.collections]
+        assert shown == [pytest.approx(plots.REAL), pytest.approx(colour)]
+        assert panel.get_ylabel() == "t-SNE 2"
+
+
+@pytest.mark.parametrize("width", [4, 200])
+def test_embeddings_of_the_same_rows_twice_cannot_be_told_apart(width):
+    rows = {"image": cloud(40, width, 0)}
+    assert accuracies(plots.embeddings(rows, rows)) == [0.5]
+
+
+def test_embeddings_are_the_same_for_the_same_seed_and_within_the_limit():
+    real, imputed = {"audio": cloud(50, 8, 0)}, {"audio": cloud(30, 8, 1)}
+
+    def at(seed):
+        points = plots.embeddings(real, imputed, seed=seed, limit=25).axes[0].collections
+        assert [len(p.get_offsets()) for p in points] == [25, 25]
+        return np.concatenate([p.get_offsets() for p in points])
+
+    np.testing.assert_array_equal(at(0), at(0))
+    assert not np.array_equal(at(0), at(1))
+
+
+def test_embeddings_of_few_rows_and_of_four_modalities():
+    names = ["text", "audio", "vision", "depth"]
+    figure = plots.embeddings({m: cloud(5, 3, 0) for m in names}, {m: cloud(5, 3, 1) for m in names})
+    assert [panel.get_title() for panel in figure.axes] == names
+
+
+@pytest.mark.parametrize(
+    "real, imputed, message",
+    [
+        ({}, {}, r"modalities \[\]"),
+        ({"image": cloud(9, 4, 0)}, {"text": cloud(9, 4, 0)}, r"real has modalities \['image'\] but imputed"),
+        ({"image": cloud(9, 4, 0)}, {"image": cloud(9, 5, 0)}, r"'image' is \(9, 4\) real and \(9, 5\) imputed"),
+        ({"image": cloud(9, 4, 0)}, {"image": cloud(4, 4, 0)}, "at least 5 rows"),
+        ({"image": cloud(9, 1, 0)}, {"image": cloud(9, 1, 0)}, "width of at least 2"),
+    ],
+    ids=["empty", "other modalities", "other width", "few rows", "narrow"],
+)
+def test_embeddings_refuse(real, imputed, message):
+    with pytest.raises(ValueError, match=message):
+        plots.embeddings(real, imputed)
+
+
+# Scores against missingness
+
+
+def runs(conditions, methods, seeds=3):
+    rows = [
+        (c, m, 0.9 - 0.1 * i - 0.01 * j + 0.01 * s)
+        for j, m in enumerate(methods)
+        for i, c in enumerate(conditions)
+        for s in range(seeds)
+    ]
+    return pd.DataFrame(rows, columns=["missing_rate", "method", "macro_f1"])
+
+
+def test_degradation_draws_means_and_deviations_over_numbers():
+    table = runs([0.5, 0.0], ["A", "oracle", "B"])
+    figure = plots.degradation(table, "missing_rate", "macro_f1", "method", {"majority": 0.25}, "oracle")
+    panel = figure.axes[0]
+    a, b, oracle, floor = panel.lines
+    np.testing.assert_allclose(a.get_xydata(), [[0.0, 0.81], [0.5, 0.91]])
+    np.testing.assert_allclose(b.get_xydata(), [[0.0, 0.79], [0.5, 0.89]])
+    band = panel.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(0.80) and band[:, 1].max() == pytest.approx(0.92)
+    assert (oracle.get_color(), oracle.get_linestyle()) == ("black", "--") and oracle.get_ydata()[1] == pytest.approx(
+        0.9
+    )
+    assert list(floor.get_ydata()) == [0.25, 0.25]
+    assert legend(figure) == ["A", "B", "oracle", "majority: 0.250"]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("missing rate", "macro f1\n(mean ± std)")
+
+
+def test_degradation_draws_names_as_points_side_by_side():
+    names = ["100_image_20_text", "20_image_100_text", "complex_20_40_40"]
+    table = runs(names, ["A", "B", "oracle"])
+    table = table[(table["method"] != "B") | (table["missing_rate"] != names[1])]
+    panel = plots.degradation(table, "missing_rate", "macro_f1", "method", ceiling="oracle").axes[0]
+    a, b, oracle = panel.lines
+    np.testing.assert_allclose(a.get_ydata(), [0.91, 0.81, 0.71])
+    np.testing.assert_allclose(b.get_xdata() - a.get_xdata()[[0, 2]], 0.16)
+    assert np.isnan(oracle.get_xdata()).sum() == 3  # one bar for each category
+    assert [t.get_text() for t in panel.get_xticklabels()] == names
+    bars = panel.collections[0].get_segments()
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.90, 0.92], [0.80, 0.82], [0.70, 0.72]])
+
+
+def test_degradation_of_single_runs_claims_no_deviation():
+    panel = plots.degradation(runs([0.0, 0.5], ["A"], seeds=1), "missing_rate", "macro_f1", "method").axes[0]
+    assert panel.get_ylabel() == "macro f1"
+
+
+def test_degradation_tells_twenty_methods_apart():
+    panel = plots.degradation(runs([0, 1], [f"m{k}" for k in range(20)]), "missing_rate", "macro_f1", "method").axes[0]
+    assert len({(to_rgb(line.get_color()), line.get_marker()) for line in panel.lines}) == 20
+
+
+def test_degradation_refuses():
+    table = runs([0.0], ["A"])
+    with pytest.raises(ValueError, match="no column 'rate'; it has"):
+        plots.degradation(table, "rate", "macro_f1", "method")
+    with pytest.raises(ValueError, match="no rows"):
+        plots.degradation(table[:0], "missing_rate", "macro_f1", "method")
+    with pytest.raises(ValueError, match="no method 'oracle' in column 'method'"):
+        plots.degradation(table, "missing_rate", "macro_f1", "method", ceiling="oracle")
+
+
+# What holds for all
+
+
+LONG = ["100_image_20_text", "20_image_100_text", "complex_20_40_40", "complex_40_40_20", "40_image_100_text"]
+DRAWN = {
+    "missingness": lambda: plots.missingness(FRAMES, title="a title"),
+    "losses": lambda: plots.losses(history({"a long stage name": 2, "another long one": 3, "the last stage": 90})),
+    "embeddings": lambda: plots.embeddings(*2 * [{m: cloud(12, 3, 0) for m in ("image", "text", "audio")}]),
+    "numbers": lambda: plots.degradation(
+        runs([0.0, 0.1, 0.2], [f"a method {k}" for k in range(10)]), "missing_rate", "macro_f1", "method"
+    ),
+    "names": lambda: plots.degradation(runs(LONG, ["A", "B"]), "missing_rate", "macro_f1", "method", {"floor": 0.1}),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_texts_are_apart_and_neither_pyplot_nor_its_settings_keep_anything(draw):
+    settings = dict(plt.rcParams)
+    figure = draw()
+    assert plt.get_fignums() == [] and dict(plt.rcParams) == settings
+    assert_texts_are_apart(figure)
+    for panel in figure.axes:
+        assert not panel.spines["top"].get_visible() and not panel.spines["right"].get_visible()
+
+
+def test_save_writes_one_file_whole_or_not_at_all(tmp_path, monkeypatch):
+    figure = plots.losses(history())
+    path = plots.save(figure, tmp_path / "new" / "folder", "fig_1")
+    assert path == tmp_path / "new" / "folder" / "fig_1.png" and list(path.parent.iterdir()) == [path]
+    assert plt.imread(path).shape[:2] == (525, 1050)  # 7 x 3.5 inches at 150 dpi
+    before = path.read_bytes()
+
+    def dies_midway(target, **_):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", dies_midway)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save(figure, path.parent, "fig_1")
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]

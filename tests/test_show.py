@@ -1,0 +1,106 @@
+import importlib
+import inspect
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmlib import show
+from mmlib.data.dataset import Batch
+from mmlib.models.base import System, task_loss
+
+PROBE = """
+class Probe:
+    def loss(self, x):
+        # the first term
+        return {"task": x}
+"""
+
+
+def fenced(markdown):
+    place, _, fence, *code, end = markdown.data.split("\n")
+    assert (fence, end) == ("```python", "```")
+    return place, "\n".join(code)
+
+
+@pytest.mark.parametrize(
+    "obj, place",
+    [
+        (task_loss, "*`mmlib/models/base.py · task_loss`*"),
+        (System, "*`mmlib/models/base.py · System`*"),
+        (System.for_data, "*`mmlib/models/base.py · System.for_data`*"),
+        (Batch.without, "*`mmlib/data/dataset.py · Batch.without`*"),
+    ],
+)
+def test_source_is_the_text_of_the_file_and_says_where(obj, place):
+    found, code = fenced(show.source(obj))
+    assert found == place
+    lines = code.split("\n")
+    indent = "" if obj in (task_loss, System) else "    "
+    as_filed = "\n".join(indent + line if line else line for line in lines)
+    with open(inspect.getsourcefile(obj), encoding="utf-8") as file:
+        assert as_filed + "\n" in file.read()
+    assert not code[0].isspace() and code == code.rstrip()
+
+
+def test_source_of_a_bound_method_is_the_method():
+    assert show.source(System({}, "regression", 1).loss).data == show.source(System.loss).data
+
+
+def test_source_changes_with_a_comment(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file = tmp_path / "probe_of_show.py"
+    file.write_text(PROBE)
+    module = importlib.import_module("probe_of_show")
+    expected = "*`probe_of_show.py · Probe.loss`*\n\n```python\ndef loss(self, x):\n    # the first term\n"
+    assert show.source(module.Probe.loss).data == expected + '    return {"task": x}\n```'
+    file.write_text(PROBE.replace("first", "only"))
+    importlib.reload(module)
+    assert "# the only term" in show.source(module.Probe.loss).data
+    monkeypatch.delitem(sys.modules, "probe_of_show")
+
+
+def test_source_of_a_package_names_its_init_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "package_of_show").mkdir()
+    (tmp_path / "package_of_show" / "__init__.py").write_text("def f():\n    pass\n")
+    module = importlib.import_module("package_of_show")
+    assert fenced(show.source(module.f))[0] == "*`package_of_show/__init__.py · f`*"
+    monkeypatch.delitem(sys.modules, "package_of_show")
+
+
+@pytest.mark.parametrize("obj", [len, int, 3, "text", np, System.traits, [].append], ids=str)
+def test_source_of_what_has_none(obj):
+    with pytest.raises(TypeError, match="needs a function, method or class written in Python"):
+        show.source(obj)
+
+
+def test_table_by_hand():
+    frame = pd.DataFrame({"method": ["SIM-C", "zero | fill"], "F1": [0.61249, np.nan], "n": [5, 10]})
+    expected = """**Table 1**
+
+| method | F1 | n |
+| :--- | ---: | ---: |
+| SIM-C | 0.612 | 5 |
+| zero \\| fill | – | 10 |"""
+    assert show.table(frame, "Table 1").data == expected
+
+
+def test_table_with_named_index_and_two_header_rows():
+    columns = pd.MultiIndex.from_product([["micro", "macro"], ["ours", "paper"]])
+    index = pd.MultiIndex.from_tuples([("image", 0.2), ("text", 0.4)], names=["kept", "rate"])
+    frame = pd.DataFrame([[0.5, 1.0, np.nan, 2.0], [-0.001, None, 3.25, 12.345]], index=index, columns=columns)
+    expected = """| kept | rate | micro · ours | micro · paper | macro · ours | macro · paper |
+| :--- | ---: | ---: | ---: | ---: | ---: |
+| image | 0.20 | 0.50 | 1.00 | – | 2.00 |
+| text | 0.40 | 0.00 | – | 3.25 | 12.35 |"""
+    assert show.table(frame, digits=2).data == expected.replace("12.35", f"{12.345:.2f}")
+
+
+def test_table_without_rows_and_of_mixed_cells():
+    assert show.table(pd.DataFrame({"a": [], "b": []})).data.count("\n") == 1
+    mixed = pd.DataFrame({"value": [1, 0.5, True, None, (1, 2), "two\nlines"]}, dtype=object)
+    cells = [line.strip("| ") for line in show.table(mixed).data.split("\n")[2:]]
+    assert cells == ["1", "0.500", "True", "–", "(1, 2)", "two lines"]

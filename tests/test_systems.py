@@ -1,0 +1,149 @@
+"""What every system must satisfy, whatever its idea. A new entry of MODELS is tested here without another line."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmlib import metrics
+from mmlib.data import synthetic
+from mmlib.models import MODELS
+from mmlib.models.base import TRAITS
+from mmlib.models.oracle import Oracle
+from mmlib.training import evaluate, fit
+
+ROWS = {"train": 64, "valid": 32, "test": 40}
+VARIANTS = {
+    "simc": [{}, {"variant": "official"}, {"schedule": "two_stage"}, {"reduction": "sum"}, {"l2norm": True}],
+    "prior": [{}],
+    "all_zeros": [{}],
+    "unimodal": [{"modality": "text"}, {"modality": "image"}],
+    "fill": [{}, {"fill": "mean"}, {"dropout": True}, {"complete_only": True}],
+}
+CASES = [(name, arguments) for name, variants in VARIANTS.items() for arguments in variants]
+LEARNING = [(n, a) for n, a in CASES if MODELS[n].stages or n == "simc"]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return synthetic.like("mmimdb", dim=12, latent=3)
+
+
+@pytest.fixture(scope="module")
+def films(world):
+    return world.sample(ROWS, 0)
+
+
+def ready(name, arguments, films):
+    system = MODELS[name].for_data(films, **arguments)
+    system.setup(films.view("train"))
+    return system.eval()
+
+
+def batch_of(films, split="test"):
+    view = films.view(split)
+    batch = view.batch(torch.arange(len(view)))
+    keep = torch.arange(len(batch)) % 3
+    frames = {"image": (keep != 1)[:, None], "text": (keep != 2)[:, None]}
+    return replace(batch, x={m: x * frames[m][..., None] for m, x in batch.x.items()}, frames=frames)
+
+
+def test_every_model_has_its_cases():
+    assert set(VARIANTS) == set(MODELS)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_poison_in_absent_modalities_changes_nothing(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
+    poisoned = replace(batch, x={m: x.masked_fill(~batch.frames[m][..., None], torch.nan) for m, x in batch.x.items()})
+    assert any(bool(x.isnan().any()) for x in poisoned.x.values())
+    clean, dirty = system.predict(batch), system.predict(poisoned)
+    assert bool(dirty.logits.isfinite().all()) and torch.equal(clean.logits, dirty.logits)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_predict_needs_no_labels_and_gives_declared_shapes(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
+    assert batch.target is None and batch.complete is None
+    prediction = system.predict(batch)
+    assert prediction.logits.shape == (40, films.outputs)
+    for m, x in (prediction.completed or {}).items():
+        seen = batch.frames[m]
+        expected = batch.x[m][seen]
+        if not arguments.get("l2norm"):
+            assert torch.equal(x[seen], expected), "what is observed is kept"
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_batch_mates_and_row_order_do_not_matter(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
+    assert not system.batch_dependent and not system.stochastic
+    whole = system.predict(batch).logits
+    halves = torch.cat([system.predict(batch.select(r)).logits for r in torch.arange(40).split(20)])
+    torch.testing.assert_close(whole, halves, rtol=1e-5, atol=1e-6)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(whole[order], system.predict(batch.select(order)).logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "arguments"), LEARNING)
+def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, films):
+    system = ready(name, arguments, films).train()
+    batch = batch_of(films, "train")
+    for stage in system.stages:
+        system.zero_grad()
+        terms = system.loss(batch, stage)
+        assert terms and all(float(v.detach()) > 0 for v in terms.values())
+        sum(terms.values()).backward()
+        for p in system.parameters_of(stage):
+            assert p.grad is not None and bool(p.grad.isfinite().all()) and float(p.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize(("name", "arguments"), LEARNING)
+def test_fifty_steps_beat_the_prior_on_their_own_rows(name, arguments, films):
+    system = MODELS[name].for_data(films, **arguments)
+    prior = ready("prior", {}, films)
+    target = films.target[films.rows("train")]
+    view = films.view("train")
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    chance = loss(prior.predict(view.batch(torch.arange(64))).logits, target)
+    epochs = 50 if len(system.stages) == 1 else {"simulators": 10, "task": 50}
+    fit(system, films, "complete", epochs=epochs, batch_size=64, lr=3e-3, monitor="map", progress=False)
+    with torch.no_grad():
+        ours = loss(system.eval().predict(view.batch(torch.arange(64))).logits, target)
+    assert float(ours) < float(chance)
+
+
+@pytest.mark.parametrize("name", ["simc", "fill"])
+def test_a_modality_that_knows_nothing_is_at_chance(name):
+    modalities = {"image": synthetic.Modality(8, blur=100.0), "text": synthetic.Modality(8, blur=0.3)}
+    world = synthetic.draw("multiclass", modalities, prevalence={"a": 0.5, "b": 0.5}, latent=2, separation=3.0)
+    data = world.sample({"train": 400, "valid": 200, "test": 1000}, 0).standardised()
+    system = MODELS[name].for_data(data)
+    fit(system, data, "patterns", epochs=10, lr=1e-3, progress=False)
+    assert evaluate(system, data, "available(text)")["accuracy"] > 0.9
+    assert 0.4 < evaluate(system, data, "available(image)")["accuracy"] < 0.6
+    oracle = Oracle(world)
+    assert evaluate(oracle, world.sample({"train": 1, "valid": 1, "test": 1000}, 1), "available(image)")["ua"] < 0.6
+
+
+@pytest.mark.parametrize("task", ["mosi", "iemocap", "iemocap_binary", "mintrec"])
+@pytest.mark.parametrize("name", ["prior", "unimodal", "fill"])
+def test_trivial_rows_take_every_task_and_sequences(task, name):
+    data = synthetic.like(task, dim=6, frames=5).sample({"train": 80, "valid": 40, "test": 60}, 0)
+    system = MODELS[name].for_data(data, **({"modality": "text"} if name == "unimodal" else {}))
+    fit(system, data, "patterns", epochs=2, progress=False)
+    scores = evaluate(system, data, "rate(0.5)")
+    assert metrics.PRIMARY[data.task] in scores
+
+
+def test_traits_are_declared_by_name():
+    assert all(hasattr(MODELS["simc"], t) for t in TRAITS)
+    assert MODELS["simc"].for_data(synthetic.like("mmimdb", dim=4).sample(ROWS)).traits == ()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_gpu_predicts_as_the_cpu_does(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
+    expected = system.predict(batch).logits
+    torch.testing.assert_close(system.cuda().predict(batch.to("cuda")).logits.cpu(), expected, rtol=1e-3, atol=1e-4)

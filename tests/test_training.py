@@ -1,0 +1,212 @@
+"""Training ends where it says it does: exact resume, kept best weights, seeds, clear stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmlib import training
+from mmlib.data import synthetic
+from mmlib.models import MODELS
+from mmlib.training import TrainingError, evaluate, fit, predict
+
+ROWS = {"train": 200, "valid": 60, "test": 60}
+
+
+@pytest.fixture(scope="module")
+def films():
+    return synthetic.like("mmimdb", dim=16).sample(ROWS, 0)
+
+
+def simc(data, **arguments):
+    return MODELS["simc"].for_data(data, hidden=16, heads=2, **arguments)
+
+
+def train(system, data, **arguments):
+    settings = {"epochs": 3, "batch_size": 16, "lr": 1e-3, "progress": False, **arguments}
+    return fit(system, data, "complex_20_40_40", **settings)
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_same_seed_same_weights_other_seed_others(films):
+    one, two, other = simc(films), simc(films), simc(films)
+    train(one, films, seed=5)
+    train(two, films, seed=5)
+    train(other, films, seed=6)
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_callers_random_numbers_are_untouched(films):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    train(simc(films), films, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_best_epoch_on_validation_is_kept(films):
+    system = simc(films)
+    history = train(system, films, epochs=12, lr=3e-3)
+    scores = history.frame.query("split == 'valid'")["value"].tolist()
+    assert history.best_score == max(scores) and scores.index(max(scores)) == history.best_epoch
+    assert evaluate(system, films, "complex_20_40_40", "valid")["f1_micro"] == history.best_score
+
+
+def test_patience_stops(films):
+    history = train(simc(films), films, epochs=200, lr=1e-2, patience=3)
+    last = history.frame["epoch"].max()
+    assert last == history.best_epoch + 3 < 199
+
+
+def test_lower_is_better_for_mae():
+    clips = synthetic.like("mosi", dim=4, frames=3).sample(ROWS, 0)
+    history = fit(MODELS["fill"].for_data(clips), clips, "patterns", epochs=4, progress=False)
+    assert history.metric == "mae"
+    assert history.best_score == min(history.frame.query("split == 'valid'")["value"])
+
+
+@pytest.mark.parametrize("schedule", ["joint", "two_stage"])
+@pytest.mark.parametrize("stop_after", [5, 13, 26, 31])
+def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedule, stop_after):
+    straight = simc(films, schedule=schedule)
+    expected = train(straight, films)
+    # A checkpoint after every step, so that the interruption falls inside an epoch.
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
+    step, count = training._Run._train_step, [0]
+
+    def failing(self, *arguments):
+        if count[0] == stop_after:
+            raise KeyboardInterrupt
+        count[0] += 1
+        step(self, *arguments)
+
+    monkeypatch.setattr(training._Run, "_train_step", failing)
+    with pytest.raises(KeyboardInterrupt):
+        train(simc(films, schedule=schedule), films, folder=tmp_path)
+    monkeypatch.setattr(training._Run, "_train_step", step)
+    resumed = simc(films, schedule=schedule)
+    history = train(resumed, films, folder=tmp_path)
+    assert same(straight, resumed)
+    assert history.rows == expected.rows and history.best_epoch == expected.best_epoch
+    again = simc(films, schedule=schedule)
+    assert train(again, films, folder=tmp_path).rows == expected.rows, "a finished run is not trained again"
+    assert same(straight, again)
+
+
+SCRIPT = textwrap.dedent("""
+    import sys
+    from mmlib import training
+    from mmlib.data import synthetic
+    from mmlib.models import MODELS
+    training._CHECKPOINT_SECONDS = 0.05
+    films = synthetic.like("mmimdb", dim=16).sample({"train": 200, "valid": 60, "test": 60}, 0)
+    system = MODELS["simc"].for_data(films, hidden=16, heads=2)
+    training.fit(system, films, "complex_20_40_40", epochs=60, batch_size=16, folder=sys.argv[1], progress=False)
+""")
+
+
+def test_kill_9_and_resume_is_bit_for_bit(tmp_path):
+    def start(folder):
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, folder])
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    for _ in range(3):
+        process = start(killed)
+        deadline = time.monotonic() + 60
+        before = (killed / "checkpoint.safetensors").stat().st_mtime_ns if killed.exists() else 0
+        while process.poll() is None and time.monotonic() < deadline:
+            file = killed / "checkpoint.safetensors"
+            if file.exists() and file.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.005)
+        time.sleep(0.15)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() in (-signal.SIGKILL, 0)
+    assert start(killed).wait() == 0
+    a, b = (load_file(f / "checkpoint.safetensors") for f in (whole, killed))
+    weights = [k for k in a if k.startswith(("system.", "best."))]
+    assert weights and all(torch.equal(a[k], b[k]) for k in weights)
+
+
+def test_a_folder_of_another_run_is_refused(films, tmp_path):
+    train(simc(films), films, folder=tmp_path)
+    with pytest.raises(TrainingError, match="belongs to another run: lr was 0.001, is 0.002.*another folder"):
+        train(simc(films), films, folder=tmp_path, lr=2e-3)
+    with pytest.raises(TrainingError, match="arguments"):
+        train(simc(films, alpha=0.1), films, folder=tmp_path)
+
+
+def test_a_truncated_checkpoint_is_named(films, tmp_path):
+    train(simc(films), films, folder=tmp_path)
+    file = tmp_path / "checkpoint.safetensors"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(TrainingError, match="not a whole checkpoint"):
+        train(simc(films), films, folder=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_its_rows(films):
+    class Broken(MODELS["simc"]):
+        def loss(self, batch, stage):
+            terms = super().loss(batch, stage)
+            return {**terms, "task": terms["task"] / (batch.index != 17).all()}
+
+    system = Broken.for_data(films, hidden=16, heads=2)
+    with pytest.raises(TrainingError, match=r"loss 'task' is not finite in stage 'joint', epoch 0.*train-000017"):
+        train(system, films)
+
+
+def test_clear_errors_before_training(films):
+    with pytest.raises(TrainingError, match=r"epochs names the stages \['main'\]"):
+        train(simc(films), films, epochs={"main": 3})
+    with pytest.raises(TrainingError, match="monitor 'f1' is not one of f1_micro"):
+        train(simc(films), films, monitor="f1")
+    with pytest.raises(TrainingError, match="at least 1"):
+        train(simc(films), films, epochs=0)
+
+
+def test_two_stages_freeze_what_they_should(films):
+    system = simc(films, schedule="two_stage")
+    start = {k: v.clone() for k, v in system.state_dict().items()}
+    seen = {}
+
+    def on_stage(stage):
+        seen[stage] = {k: v.clone() for k, v in system.state_dict().items()}
+
+    system.on_stage = on_stage
+    history = train(system, films, epochs={"simulators": 2, "task": 1})
+    changed_first = {k.split(".")[0] for k in start if not torch.equal(start[k], seen["task"][k])}
+    end = system.state_dict()
+    changed_second = {k.split(".")[0] for k in start if not torch.equal(seen["task"][k], end[k])}
+    assert changed_first == {"S12", "S21"}
+    assert changed_second == {"project", "attention", "norm", "g"}
+    assert set(zip(history.frame["stage"], history.frame["name"])) == {
+        ("simulators", "simulation"), ("task", "task"), ("task", "f1_micro"),
+    }  # fmt: skip
+
+
+def test_predict_joins_batches_in_file_order(films):
+    system = simc(films)
+    whole = predict(system, films, "complex_20_40_40", batch_size=60)
+    parts = predict(system, films, "complex_20_40_40", batch_size=7)
+    torch.testing.assert_close(whole.logits, parts.logits)
+    assert whole.completed["text"].shape == (60, 1, 16) and whole.representation.shape == (60, 16)
+
+
+@pytest.mark.gpu
+def test_a_gpu_run_resumes_too(tmp_path):
+    films = synthetic.like("mmimdb", dim=16).sample(ROWS, 0).to("cuda")
+    system = simc(films)
+    history = train(system, films, folder=tmp_path)
+    again = simc(films)
+    assert train(again, films, folder=tmp_path).rows == history.rows and same(system, again)
