@@ -1,9 +1,9 @@
 """Scores of a set of predictions, by the conventions of the literature that the papers compare with.
 
-Regression follows MMSA: "Has0" is negative against non-negative over all rows, "Non0" negative against positive without
-the neutral rows. MulT passes prediction and truth in swapped order, which gives another weighted F1; here the truth
-comes first. Multilabel F1 is taken on the (N, C) matrix; SIM-C's released code takes it on the flattened one, which makes
-it the accuracy over all cells.
+Regression follows MMSA: "Has0" is negative against non-negative over all rows, "Non0" negative against positive
+without the neutral rows. MulT passes prediction and truth in swapped order, which gives another weighted F1; here the
+truth comes first. Multilabel F1 is taken on the (N, C) matrix; SIM-C's released code takes it on the flattened one,
+which makes it the accuracy over all cells.
 """
 
 import math
@@ -29,10 +29,10 @@ def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: floa
 
     regression: mae, corr (Pearson; nan where truth or prediction is constant), acc2_has0, f1_has0, acc2_non0, f1_non0
         (weighted F1; nan where every row is neutral).
-    multiclass: accuracy (the literature's WA), ua (mean recall of the classes that occur in the truth), f1_macro (classes
-        that occur in truth or prediction), f1_weighted.
-    multilabel: f1_micro, f1_macro, f1_samples, f1_weighted, cell_accuracy at probability 0.5; map (mean average precision
-        of the labels with a positive row; nan without any).
+    multiclass: accuracy (the literature's WA), ua (mean recall of the classes that occur in the truth), f1_macro
+        (classes that occur in truth or prediction), f1_weighted.
+    multilabel: f1_micro, f1_macro, f1_samples, f1_weighted, cell_accuracy at probability 0.5; map (mean average
+        precision of the labels with a positive row; nan without any).
     multibinary: f1_0, f1_1, ... (weighted F1 of each problem), f1_mean, cell_accuracy.
 
     Raises ValueError for an unknown task, an empty set, shapes that do not fit the task and logits that are not finite.
@@ -63,7 +63,7 @@ def flattened_f1_micro(logits: Float[Tensor, "N C"], target: Tensor) -> float:
 
 
 def relative_error(full: float, missing: float) -> float:
-    """SIM-C's degradation in percent (Table 2): the score lost by missing modalities, relative to the score that is left.
+    """SIM-C's degradation in percent (Table 2): the score lost by missing modalities, relative to the score left.
 
     full, missing: non-negative scores, higher is better. nan unless missing < full; inf where nothing is left.
     """
@@ -73,7 +73,7 @@ def relative_error(full: float, missing: float) -> float:
 
 
 def better(metric: str, new: float, old: float) -> bool:
-    """Whether `new` beats `old`: lower for mae, higher for every other metric. nan never beats, any number beats nan."""
+    """Whether `new` beats `old`: lower for mae, higher for every other metric. nan never beats, any number beats it."""
     if math.isnan(new) or math.isnan(old):
         return math.isnan(old) and not math.isnan(new)
     return new < old if metric == "mae" else new > old

@@ -65,7 +65,7 @@ class Protocol:
         if bool(lost.any()):
             row = int(rows[lost.nonzero()[0]])
             raise DataError(
-                f"{data.where}: protocol {str(self)!r}, row {row} (id {data.ids[row]!r}): would lose everything, since "
+                f"{data.where}: protocol {str(self)!r}, row {row} (id {str(data.ids[row])!r}): would lose everything, since "
                 "the row lacks by nature what the protocol leaves; select rows with Dataset.having(...) first"
             )
         return visible

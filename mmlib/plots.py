@@ -123,8 +123,8 @@ def _pattern_shares(frames: Mapping[str, Bool[Tensor, "n _"]]) -> dict[str, floa
 def losses(history: pd.DataFrame) -> Figure:
     """Training loss terms and validation score over the epochs of all stages, the best epoch marked.
 
-    history: columns stage, epoch (from 0 or 1 in each stage), split ('train' or 'valid'), name, value. Rows of
-        'train' are loss terms, rows of 'valid' are scores named as in `mmlib.metrics`, which knows what is better.
+    history: columns stage, epoch (within the stage; the axis counts from 1 through all stages), split, name, value.
+        Rows of split 'train' are loss terms; those of 'valid' are metrics, of which `mmlib.metrics` knows the better.
 
     Raises ValueError for a missing column, no row, or another split.
     """

@@ -277,7 +277,7 @@ def test_write_refuses(tmp_path, five):
     fails("'audio', row 4 .id 'e'.*float16", half=True, features={**loud, "audio": loud["audio"].clamp(max=70000)})
     fails("'order'.*int32", order=np.array([0, 1, 2, 3, 2**31]))
     fails("'fold'.*int32", fold=np.array([0, 1, 2, 3, 0.5]))
-    fails("'group'.*text", group=np.arange(5))
+    fails("'group'.*str", group=np.arange(5))
     fails("'meta'.*'ids' cannot name", features={"ids": data.features["audio"], **data.features},
           frames={"ids": data.frames["audio"], **data.frames})  # fmt: skip
     fails("'provenance'.*'features'", provenance={**data.provenance, "features": "GloVe"})

@@ -77,7 +77,7 @@ def test_only_neutral_rows_leave_non0_undefined():
 
 
 def test_neutral_moves_the_border():
-    shifted = score("regression", REGRESSION_LOGITS + 4, REGRESSION_TRUTH + 4, neutral=4)
+    shifted = score("regression", REGRESSION_LOGITS + 4, REGRESSION_TRUTH + 4, neutral=4.0)
     assert shifted == pytest.approx(score("regression", REGRESSION_LOGITS, REGRESSION_TRUTH))
     # 0.1 has no exact float32: the label must still count as neutral.
     assert math.isnan(score("regression", column(1, 2), torch.full((2,), 0.1), neutral=0.1)["acc2_non0"])

@@ -354,11 +354,9 @@ def _rows(data: Dataset) -> dict[str, int]:
 
 def _column(where: str, name: str, values: np.ndarray) -> np.ndarray:
     if _COLUMNS.get(name, "unicode") == "unicode":
-        if values.dtype.kind != "U":
-            raise _error(where, name, f"is {values.dtype}, expected text; convert it with .astype(str)")
         return values
-    if values.dtype.kind not in "iu" or (values.astype(np.int32) != values).any():
-        raise _error(where, name, f"is {values.dtype} or has values beyond int32; convert it with .astype(numpy.int32)")
+    if (values.astype(np.int32) != values).any():
+        raise _error(where, name, "has values beyond int32; renumber them")
     return values.astype(np.int32)
 
 

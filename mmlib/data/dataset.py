@@ -14,6 +14,7 @@ from torch import Tensor
 TASKS = ("regression", "multiclass", "multilabel", "multibinary")
 SPLITS = ("train", "valid", "test")
 _CHUNK_ROWS = 4096
+_KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold": "i"}
 
 
 class DataError(ValueError):
@@ -157,10 +158,10 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over rows, labels, features and frames: equal for equal content, whatever the file."""
+        """SHA-256 over all columns, features and frames: equal for equal content, whatever the file."""
         digest = hashlib.sha256(f"{self.task}|{self.label_names}".encode())
-        for array in (self.ids, self.split):
-            digest.update("\0".join(map(str, array)).encode())
+        for array in (self.ids, *(getattr(self, c) for c in _KINDS)):
+            digest.update(b"" if array is None else "\0".join(map(str, array)).encode())
         digest.update(self.target.cpu().numpy().tobytes())
         for m in sorted(self.features):
             digest.update(f"{m}{tuple(self.features[m].shape)}".encode())
@@ -173,7 +174,7 @@ class Dataset:
         """The rows picked by a boolean (N,) or integer tensor; `note` is added to the provenance."""
         rows = torch.arange(len(self), device=self.device)[rows]
         picked = rows.cpu().numpy()
-        columns = {c: getattr(self, c) for c in ("split", "ids", "group", "order", "speaker", "fold")}
+        columns = {c: getattr(self, c) for c in ("ids", *_KINDS)}
         return replace(
             self,
             features={m: x[rows] for m, x in self.features.items()},
@@ -286,7 +287,7 @@ def _validate(data: Dataset) -> None:
     where, n = data.where, len(data.ids)
 
     def fail(name: str, message: str, row: int | None = None):
-        place = "" if row is None else f", row {row} (id {data.ids[row]!r})"
+        place = "" if row is None else f", row {row} (id {str(data.ids[row])!r})"
         raise DataError(f"{where}: field {name!r}{place}: {message}")
 
     if data.task not in TASKS:
@@ -297,10 +298,14 @@ def _validate(data: Dataset) -> None:
         fail("ids", "there are no rows")
     if set(data.frames) != set(data.features):
         fail("frames", f"has modalities {sorted(data.frames)} but features has {sorted(data.features)}")
-    for name in ("split", "group", "order", "speaker", "fold"):
+    for name in _KINDS:
         column = getattr(data, name)
         if column is not None and column.shape != (n,):
             fail(name, f"has shape {column.shape}, expected ({n},): one value for each id")
+        if column is not None and column.dtype.kind != _KINDS[name]:
+            fail(name, f"is {column.dtype}; convert it with .astype({'str' if _KINDS[name] == 'U' else 'numpy.int32'})")
+    if data.ids.dtype.kind != "U":
+        fail("ids", f"are {data.ids.dtype}; convert them with .astype(str)")
     _validate_ids(data, fail)
     _validate_target(data, fail)
     for m, x in data.features.items():
@@ -328,7 +333,7 @@ def _validate(data: Dataset) -> None:
 
 def _validate_ids(data: Dataset, fail) -> None:
     for row in np.flatnonzero(~np.isin(data.split, SPLITS))[:1]:
-        fail("split", f"{data.split[row]!r} is not one of {', '.join(SPLITS)}", int(row))
+        fail("split", f"{str(data.split[row])!r} is not one of {', '.join(SPLITS)}; rename it", int(row))
     for split in SPLITS:
         if not (data.split == split).any():
             fail("split", f"no row has the split {split!r}; every split needs rows")
@@ -337,7 +342,8 @@ def _validate_ids(data: Dataset, fail) -> None:
     if len(again):
         first, second = int(order[again[0]]), int(order[again[0] + 1])
         if data.split[first] != data.split[second]:
-            fail("ids", f"is also row {first}, in split {data.split[first]!r} and {data.split[second]!r}: a leak; keep one", second)
+            splits = " and ".join(repr(str(data.split[row])) for row in (first, second))
+            fail("ids", f"is also row {first}: one id in the splits {splits} is a leak; keep one", second)
         fail("ids", f"is also row {first}; ids must be unique, drop or rename one", second)
 
 
@@ -351,15 +357,15 @@ def _validate_target(data: Dataset, fail) -> None:
         if y.shape[1] != len(data.label_names):
             fail("target", f"has {y.shape[1]} columns but label_names has {len(data.label_names)}; they must agree")
         bad = ((y != 0) & (y != 1)).any(1)
-        message = "a value is neither 0 nor 1"
+        message = "a value is neither 0 nor 1; code absent labels as 0"
     elif data.task == "multiclass":
         if y.ndim != 1 or y.dtype != torch.int64:
             fail("target", f"is {y.dtype} {tuple(y.shape)}, expected int64 ({n},)")
         bad = (y < 0) | (y >= len(data.label_names))
-        message = f"the class is outside 0..{len(data.label_names) - 1}, the range of label_names"
+        message = f"the class is outside 0..{len(data.label_names) - 1}; number classes from 0, one label name each"
     else:
         if y.ndim != 1 or y.dtype != torch.float32:
             fail("target", f"is {y.dtype} {tuple(y.shape)}, expected float32 ({n},)")
-        bad, message = ~y.isfinite(), "the value is NaN or infinite"
+        bad, message = ~y.isfinite(), "the value is NaN or infinite; drop rows without a label"
     if bool(bad.any()):
         fail("target", message, int(bad.nonzero()[0]))

@@ -1,0 +1,127 @@
+"""A dataset is refused for anything that would make a later number meaningless; a batch shows only what is observed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmlib.data.dataset import DataError, Dataset
+
+
+def small(**changes):
+    features = {"text": torch.arange(24.0).reshape(4, 3, 2) + 1, "image": torch.ones(4, 1, 5)}
+    frames = {
+        "text": torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]]).bool(),
+        "image": torch.tensor([[1], [1], [0], [1]]).bool(),
+    }
+    arguments = {
+        "name": "small",
+        "task": "multiclass",
+        "features": {m: x * frames[m][..., None] for m, x in features.items()},
+        "frames": frames,
+        "target": torch.tensor([0, 1, 1, 0]),
+        "split": np.array(["train", "train", "valid", "test"]),
+        "ids": np.array(["a", "b", "c", "d"]),
+        "label_names": ("no", "yes"),
+        **changes,
+    }
+    return Dataset(**arguments)
+
+
+def changed(modality, row, frame, value):
+    x = small().features[modality].clone()
+    x[row, frame] = value
+    return {"features": {**small().features, modality: x}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "ranking"}, "field 'task': 'ranking' is not one of regression"),
+        ({"ids": np.array(["a", "b", "c", "b"])}, "'ids', row 3 .id 'b'.*row 1.*'train' and 'test' is a leak"),
+        ({"ids": np.array(["a", "a", "c", "d"])}, "'ids', row 1 .id 'a'.*row 0; ids must be unique"),
+        ({"split": np.array(["train", "dev", "valid", "test"])}, "'split', row 1 .id 'b'.: 'dev' is not one of"),
+        ({"split": np.array(["train", "train", "test", "test"])}, "no row has the split 'valid'"),
+        ({"split": np.array(["train", "valid", "test"])}, "'split': has shape"),
+        ({"target": torch.tensor([0, 1, 2, 0])}, "'target', row 2 .id 'c'.: the class is outside 0..1"),
+        ({"target": torch.tensor([0.0, 1, 1, 0])}, "'target': is torch.float32"),
+        ({"target": torch.tensor([0, 1, 1])}, "'target': has 3 rows but there are 4 ids"),
+        ({"task": "multilabel", "target": torch.ones(4, 3)}, "'target': has 3 columns but label_names has 2"),
+        ({"task": "multilabel", "target": torch.full((4, 2), 0.5)}, "'target', row 0.*neither 0 nor 1"),
+        ({"task": "regression", "target": torch.tensor([0, 1, torch.nan, 0])}, "'target', row 2.*NaN"),
+        (changed("text", 1, 1, torch.nan), "'text', row 1 .id 'b'.: a value is NaN or infinite; repair"),
+        (changed("text", 0, 2, -torch.inf), "'text', row 0 .id 'a'.: a value is NaN or infinite"),
+        (changed("text", 1, 2, 3.0), "'text', row 1.*not zero where it is absent or padding"),
+        (changed("image", 2, 0, 3.0), "'image', row 2.*not zero where it is absent"),
+        ({"features": {}, "frames": {}}, "there is no modality"),
+        ({"group": np.array(["x"] * 4, dtype=object)}, r"'group': is object; convert it with .astype.str."),
+    ],
+)
+def test_bad_data_name_field_row_and_remedy(changes, message):
+    with pytest.raises(DataError, match="small: field " + message.removeprefix("field ") if "field" in message else message):
+        small(**changes)
+
+
+def test_a_row_with_nothing_is_refused():
+    frames = {"text": small().frames["text"], "image": torch.tensor([[1], [1], [0], [0]]).bool()}
+    features = {m: x * frames[m][..., None] for m, x in small().features.items()}
+    with pytest.raises(DataError, match="row 3 .id 'd'.: the row has no modality at all; drop it"):
+        small(frames=frames, features=features)
+
+
+def test_the_file_is_named_where_there_is_one():
+    with pytest.raises(DataError, match="films.npz: field 'task'"):
+        small(task="x", provenance={"file": "films.npz"})
+
+
+def test_batches_are_zero_where_nothing_is_observed_and_know_their_rows():
+    data = small()
+    observed = {"text": torch.tensor([[1, 0, 1], [0, 0, 0]]).bool(), "image": torch.tensor([[1], [1]]).bool()}
+    batch = data.view("train", observed).batch(torch.tensor([1, 0]))
+    assert batch.index.tolist() == [1, 0] and batch.target.tolist() == [1, 0]
+    assert batch.x["text"][0].abs().sum() == 0
+    assert batch.x["text"][1].tolist() == [[1, 2], [0, 0], [5, 6]]
+    assert batch.present["text"].tolist() == [False, True] and batch.complete is None
+    full = data.view("train", observed, complete=True).batch(torch.tensor([1]))
+    assert full.complete["text"][0].tolist() == [[7, 8], [9, 10], [0, 0]]
+    assert data.view("train", labelled=False).batch(torch.tensor([0])).target is None
+    assert batch.without("image").present["image"].tolist() == [False, False]
+    with pytest.raises(DataError, match="no modality 'sound'; there are text, image"):
+        batch.without("sound")
+
+
+def test_view_covers_every_row_once():
+    data = small()
+    seen = [i for batch in data.view("train").batches(1) for i in batch.index.tolist()]
+    assert seen == [0, 1]
+
+
+def test_standardised_uses_observed_train_frames_and_keeps_zeros():
+    data = small().standardised()
+    seen = data.features["text"][:2][data.frames["text"][:2]]
+    torch.testing.assert_close(seen.mean(0), torch.zeros(2))
+    torch.testing.assert_close(seen.std(0, correction=0), torch.ones(2))
+    assert data.features["text"][3].abs().sum() == 0 and data.features["text"][1, 2].abs().sum() == 0
+    assert data.features["image"].abs().sum() == 0, "a constant feature becomes 0"
+    # row c (valid) had the values 13, 14 at its only frame; train frames are 1, 3, 5, 7, 9 in the first column
+    expected = (13 - 5) / np.sqrt(8)
+    assert abs(float(data.features["text"][2, 0, 0]) - expected) < 1e-5
+
+
+def test_having_picks_rows_with_all_of_these():
+    many = small(ids=np.array(["a", "b", "c", "d"]), split=np.array(["train", "valid", "test", "test"]))
+    frames = {**many.frames, "image": torch.ones(4, 1, dtype=torch.bool)}
+    data = replace(many, frames=frames, features={**many.features, "image": torch.ones(4, 1, 5)})
+    assert data.having("text").ids.tolist() == ["a", "b", "c"]
+    assert data.having("text").provenance["derived"] == ["rows that have text"]
+    with pytest.raises(DataError, match="no row has the split"):
+        small().having("text", "image")
+
+
+def test_fingerprint_sees_content_not_names():
+    one, two = small(), small(name="other")
+    assert one.fingerprint == two.fingerprint
+    assert one.fingerprint != small(target=torch.tensor([1, 1, 1, 0])).fingerprint
+    assert one.fingerprint != small(**changed("text", 0, 0, 9.0)).fingerprint
+    assert one.fingerprint != small(fold=np.array([1, 1, 2, 2])).fingerprint
