@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class Batch:
         """Per modality (B,), True where at least one frame is observed."""
         return {m: f.squeeze(1) if f.shape[1] == 1 else f.any(1) for m, f in self.frames.items()}
 
-    def without(self, *modalities: str) -> Self:
+    def without(self, *modalities: str) -> "Batch":
         """The same rows with these modalities hidden.
 
         Raises DataError for a modality that the batch does not have.
@@ -63,18 +63,18 @@ class Batch:
             frames={m: torch.zeros_like(f) if m in modalities else f for m, f in self.frames.items()},
         )
 
-    def select(self, rows: Tensor) -> Self:
+    def select(self, rows: Tensor) -> "Batch":
         """The rows picked by a boolean (B,) or integer (b,) tensor."""
         return self._map(lambda t: t[rows])
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Batch":
         return self._map(lambda t: t.to(device))
 
-    def unlabelled(self) -> Self:
+    def unlabelled(self) -> "Batch":
         """What a system may see when it predicts: no target, no complete features."""
         return replace(self, target=None, complete=None)
 
-    def _map(self, change) -> Self:
+    def _map(self, change) -> "Batch":
         return replace(
             self,
             x={m: change(x) for m, x in self.x.items()},

@@ -206,7 +206,7 @@ SHAPES = {
         {"image": Modality(512, blur=1.0), "text": Modality(512, blur=0.5)},
         (15_552, 2_608, 7_799),
         {genre: films / MMIMDB_FILMS for genre, films in MMIMDB_GENRES.items()},
-        latent=12,
+        other={"sigma": 0.4},
     ),
     "mosi": _Shape(
         "regression",

@@ -1,7 +1,7 @@
 """What every compared method is: a System that predicts from a batch and names its losses."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ class System(nn.Module):
         self.arguments: dict[str, Any] = {}
 
     @classmethod
-    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> Self:
+    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "System":
         """A new system for this dataset's modalities, task and labels; initial weights depend on `seed` alone."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
