@@ -48,7 +48,7 @@ def score_rows(scores: Mapping[str, float], **labels: Any) -> list[dict[str, Any
     return [{**labels, "metric": metric, "value": value} for metric, value in scores.items()]
 
 
-def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset, **parameters: Any) -> Path:
+def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset, parameters: Mapping[str, Any]) -> Path:
     """Writes `folder`/record.json, once and atomically: the rows, and everything needed to doubt or repeat them.
 
     rows: mappings over COLUMNS. parameters: of the run. The record is the last act of a run; a run without it did not
@@ -69,7 +69,7 @@ def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset,
         "device": torch.cuda.get_device_name(data.device) if data.device.type == "cuda" else platform.machine() + " cpu",
         "threads": torch.get_num_threads(),
         "data": {"name": data.name, "file": Path(data.where).name, "fingerprint": data.fingerprint},
-        "parameters": parameters,
+        "parameters": dict(parameters),
         "seconds": round(time.time() - _STARTED, 1),
         "peak_memory_mib": round(peak),
     }

@@ -318,6 +318,12 @@ def test_nothing_observed_is_the_prior():
     np.testing.assert_allclose((np.cov(flat.T) - got.missing_cov) / np.outer(scale, scale), 0, atol=0.016)
 
 
+def test_joint_covariance_is_symmetric():
+    # Conditioning reads the blocks of z from one side only; the other side has to agree all the same.
+    _, cov, _ = gaussian.joint(*world()[:2])
+    np.testing.assert_array_equal(cov, cov.T)
+
+
 def test_everything_observed_leaves_nothing_missing():
     loadings, means, priors = world(classes=2)
     _, _, _, x = simulate(loadings, means, priors, 1, np.random.default_rng(0))
@@ -380,9 +386,11 @@ def test_probit_integral_is_the_closed_form(sigma):
     rng = np.random.default_rng(3)
     root, mean = rng.normal(size=(3, 3)), rng.normal(size=3)
     cov = root @ root.T
-    w, b = rng.normal(size=(5, 3)), np.array([0.3, -1.0, 0.0, 4.0, -30.0])
+    # Scores from far narrower to far wider than the noise, offsets from the middle to far into the tails.
+    scale = 10 ** rng.uniform(-3, 2, size=100)
+    w, b = rng.normal(size=(100, 3)) * scale[:, None], 3 * rng.normal(size=100) * scale
     expected = norm.cdf((w @ mean + b) / np.sqrt(np.einsum("ci,ij,cj->c", w, cov, w) + sigma**2))
-    assert 0.1 < expected[0] < 0.9
+    assert ((0.1 < expected) & (expected < 0.9)).sum() > 20
     np.testing.assert_allclose(gaussian.probit(mean, cov, w, b, sigma), expected, atol=1e-10)
 
 
