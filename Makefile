@@ -22,6 +22,9 @@ lab: $(READY)
 	$(BIN)/python -m ipykernel install --user --name mmlib --display-name "mmlib"
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
+# Progress bars are for the person who watches; stored in a notebook they are noise.
+test notebooks: export TQDM_DISABLE = 1
+
 notebooks: $(READY)
 	for nb in $(NOTEBOOKS); do \
 		$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level=WARN $$nb && \

@@ -6,6 +6,7 @@ A study is a YAML list; each entry names a notebook, fixed parameters and a grid
 """
 
 import argparse
+import ast
 import itertools
 import json
 import os
@@ -15,14 +16,16 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 import torch
 import yaml
+from nbclient.exceptions import DeadKernelError
 from tqdm import tqdm
 
 from mmlib.data.dataset import Dataset
@@ -33,6 +36,7 @@ COLUMNS = (
     "paper", "dataset", "features", "method", "variant", "protocol", "condition", "metric", "seed", "value",
 )  # fmt: skip
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
+_TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 _STARTED = time.time()
 
 
@@ -112,24 +116,55 @@ def mean_and_deviation(rows: pd.DataFrame, index: list[str] | str, columns: list
 
     table = grouped.apply(text).unstack(_list(columns))
     for axis, names in (("index", _list(index)), ("columns", _list(columns))):
-        if len(names) == 1:
-            table = table.reindex(order[names[0]], axis=axis)
+        for name in reversed(names):
+            table = table.sort_index(axis=axis, level=name, sort_remaining=False, kind="stable", key=_by(order[name]))
     return table
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Raises RunError for a notebook that does not exist or has no parameters, or an unknown parameter name.
+    """Raises RunError for a notebook that does not exist or has no parameters, an unknown name, or a value of a wrong type.
 
-    papermill itself passes over all three with a line in its log.
+    papermill itself passes over all of these with at most a line in its log.
     """
     if not notebook.is_file():
         raise RunError(f"no notebook {notebook}")
-    known = _papermill().inspect_notebook(str(notebook))
-    if not known:
+    cells = nbformat.read(notebook, 4).cells
+    tagged = [c.source for c in cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    if not tagged:
         raise RunError(f"{notebook}: no cell is tagged 'parameters'")
-    for name in parameters:
+    _check_values(str(notebook), _assignments(tagged[0]), parameters)
+
+
+def check_injected(cells: list[str]) -> None:
+    """The same check from inside a notebook, for runs that papermill starts without us: `runs.check_injected(In)`.
+
+    cells: the sources executed so far. papermill puts a cell that begins with `# Parameters` behind the tagged one.
+    """
+    for defaults, injected in itertools.pairwise(cells):
+        if injected.startswith("# Parameters\n"):
+            values = {name: value for name, (_, value) in _assignments(injected).items()}
+            _check_values("this notebook", _assignments(defaults), values)
+
+
+def _assignments(source: str) -> dict[str, tuple[str, Any]]:
+    """Name -> (annotated type, literal value) of the assignments in a parameters cell."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign):
+            found[node.target.id] = (ast.unparse(node.annotation), ast.literal_eval(node.value))
+        elif isinstance(node, ast.Assign):
+            found[node.targets[0].id] = ("", ast.literal_eval(node.value))
+    return found
+
+
+def _check_values(where: str, known: Mapping[str, tuple[str, Any]], parameters: Mapping[str, Any]) -> None:
+    for name, value in parameters.items():
         if name not in known:
-            raise RunError(f"{notebook}: unknown parameter {name!r}; it takes {', '.join(known)}")
+            raise RunError(f"{where}: unknown parameter {name!r}; it takes {', '.join(known)}")
+        kind = known[name][0]
+        expected = _TYPES.get(kind, object)
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected not in (bool, object)):
+            raise RunError(f"{where}: parameter {name!r} is {value!r}, expected {kind}")
 
 
 def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel: str = "python3") -> Path:
@@ -155,8 +190,10 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel:
         )
     except papermill.PapermillExecutionError as e:
         raise RunError(f"{folder / notebook.name}: cell {e.exec_count}: {e.ename}: {e.evalue}") from None
+    except DeadKernelError:
+        raise RunError(f"{folder / notebook.name}: the kernel was killed; out of memory?") from None
     if not (folder / RECORD).exists():
-        raise RunError(f"{folder / notebook.name}: finished without a record; was the kernel killed?")
+        raise RunError(f"{folder / notebook.name}: finished without a record; its last cell must write one")
     return folder / RECORD
 
 
@@ -200,6 +237,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(e, file=sys.stderr)
         return 2
     failures = []
+    # For the kernels: progress bars stored in an executed notebook are noise.
+    os.environ["TQDM_DISABLE"] = "1"
     for notebook, folder, parameters in tqdm(runs, unit="run"):
         try:
             execute(notebook, folder, parameters)
@@ -217,12 +256,12 @@ def _report(out: Path, runs: list, results: Path | None) -> None:
     if results:
         _write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
-    first = rows.groupby("paper")["metric"].transform("first")
-    shown = rows[rows["metric"] == first].assign(metric=lambda r: r["paper"] + " " + r["metric"])
-    for name, part in shown.groupby("metric", sort=False):
-        print(f"\n{name}, test split ({'; '.join(sorted(set(part['features'])))})")
-        print(mean_and_deviation(part, "method", "condition").to_string())
-    print("\nexecuted notebooks and figures:")
+    main_metric = rows.groupby("paper")["metric"].transform("first")
+    shown = rows[rows["metric"] == main_metric].rename(columns={"protocol": "trained under", "condition": "tested under"})
+    table = mean_and_deviation(shown, ["paper", "metric", "trained under", "method", "variant"], "tested under")
+    print("\nTest split, by what is missing when tested:")
+    print(table.fillna("").to_string())
+    print("\nExecuted notebooks and figures:")
     for notebook, folder, _ in runs:
         for path in [folder / notebook.name, *sorted(folder.glob("*.png"))]:
             if path.exists():
@@ -248,6 +287,10 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+" if changed else "")
+
+
+def _by(order: list) -> Callable[[pd.Index], pd.Index]:
+    return lambda labels: labels.map({value: i for i, value in enumerate(order)})
 
 
 def _list(value: list[str] | str) -> list[str]:

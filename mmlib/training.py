@@ -198,18 +198,15 @@ class _Run:
         batches = self._order(stage, len(view)).split(self.batch_size)
         if self.step == 0:
             system.on_epoch(stage, self.epoch)
-        saved = started
         system.train()
-        for self.step in range(self.step, len(batches)):
+        while self.step < len(batches):
             self._train_step(stage, view, batches)
-            if self.file is not None and time.perf_counter() - saved > _CHECKPOINT_SECONDS:
-                self.step += 1
+            self.step += 1
+            if self.file is not None and time.perf_counter() - started > _CHECKPOINT_SECONDS:
                 self._check_finite(stage, view, batches)
-                saved = time.perf_counter()
-                self.history.seconds += saved - started
-                started = saved
+                self.history.seconds += time.perf_counter() - started
                 self._save()
-        self.step = len(batches)
+                started = time.perf_counter()
         self._check_finite(stage, view, batches)
         self.history.seconds += time.perf_counter() - started
         self.history.steps += len(batches)

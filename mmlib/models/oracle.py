@@ -12,7 +12,6 @@ white noise with covariance K_j = lambda_j R_O + s^2 I. No method can do better 
 is what a method leaves on the table.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 

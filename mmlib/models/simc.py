@@ -9,7 +9,7 @@ variant 'paper' follows the text, 'official' the released code. They differ in
 schedule 'joint' (the published text) trains everything at once; 'two_stage' (the abstract's "pre-trained", and the first
 version of the PDF) trains the simulators alone, then the rest with the simulators frozen.
 reduction 'mean' takes both losses as means over features and labels, as the code does; 'sum' takes the printed norms and
-sums, which weigh the simulation loss about 512 / 27 = 19 times more against the task.
+sums, which weigh the simulation loss 2 * 512 / 27 = 38 times more against the task.
 Left open by the paper and filled: features are used as given (l2norm=False).
 """
 

@@ -1,0 +1,125 @@
+"""SIM-C's speed against its per-sample form, the loop's overhead, and the distance to the oracle at MM-IMDb's size."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mmlib import missing
+from mmlib.data import synthetic
+from mmlib.data.dataset import Batch, Dataset
+from mmlib.models import MODELS
+from mmlib.models.base import System
+from mmlib.models.oracle import Oracle
+from mmlib.models.simc import SIMC
+from mmlib.training import evaluate, fit, predict
+from tests.reference import simc as reference
+from tests.test_simc import weights_of
+
+CONFIGURATIONS = missing.SIMC_CONFIGURATIONS
+
+
+def cpu_seconds(work: Callable[[], None], repeats: int) -> float:
+    work()
+    start = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - start) / repeats
+
+
+def batched_against_per_sample() -> None:
+    data = synthetic.like("mmimdb").sample({"train": 32, "valid": 1, "test": 1})
+    batch = data.view("train", missing.parse("complex_20_40_40").observed(data, "train", 0)).batch(torch.arange(32))
+    system = SIMC.for_data(data).eval()
+    weights, samples = weights_of(system), [_sample(batch, i) for i in range(32)]
+
+    def fast():
+        sum(system.loss(batch, "joint").values()).backward()
+
+    def slow():
+        sum(reference.losses(weights, samples, batch.target, "paper", 0.5, 1.0, "mean")).backward()
+
+    def released_form():
+        # Only the simulators one film at a time, as the released code does; fusion and head on the whole batch.
+        true = system.features(batch)
+        rows = [system.simulate(true[0][i : i + 1], true[1][i : i + 1]) for i in range(32)]
+        simulated = tuple(torch.cat(part) for part in zip(*rows))
+        available = (batch.present["image"], batch.present["text"])
+        completed = [system.complete(t, s, a) for t, s, a in zip(true, simulated, available)]
+        logits = system.g(system.fuse(*completed))
+        (system.simulation_loss(batch, simulated) + logits.square().mean()).backward()
+
+    ours, naive, released = cpu_seconds(fast, 20), cpu_seconds(slow, 5), cpu_seconds(released_form, 5)
+    print(f"forward + backward, batch 32: batched {1e3 * ours:.1f} ms, film by film {1e3 * naive:.1f} ms, "
+          f"simulators film by film {1e3 * released:.1f} ms")  # fmt: skip
+    print(f"  ratio to film by film {naive / ours:.1f}x (wanted 5x), to simulators alone {released / ours:.1f}x")
+
+
+def _sample(batch: Batch, i: int) -> tuple[Tensor | None, Tensor | None]:
+    return tuple(batch.x[m][i, 0] if batch.present[m][i] else None for m in ("image", "text"))
+
+
+def loop_overhead(data: Dataset) -> None:
+    """Share of an epoch that is neither forward, backward nor optimiser: the same steps, bare and through `fit`."""
+    few = data.subset(torch.cat([data.rows("train")[:3200], data.rows("valid")[:1], data.rows("test")[:1]]), "bench")
+    protocol = missing.parse("complex_20_40_40")
+    bare, through = [], []
+    for _ in range(3):
+        system = SIMC.for_data(few)
+        optimizer = torch.optim.Adam(system.parameters(), lr=5e-5, fused=True)
+        view = few.view("train", protocol.observed(few, "train", 0))
+        batches = list(view.batches(8))
+        start = time.process_time()
+        for batch in batches:
+            total = sum(system.loss(batch, "joint").values())
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        bare.append(time.process_time() - start)
+        start = time.process_time()
+        fit(SIMC.for_data(few), few, protocol, epochs=1, batch_size=8, lr=5e-5, progress=False)
+        through.append(time.process_time() - start)
+    overhead = 1 - min(bare) / min(through)
+    print(f"step at batch 8: {1e3 * min(bare) / 400:.2f} ms bare, {1e3 * min(through) / 400:.2f} ms through fit, "
+          f"overhead {100 * overhead:.1f} % (wanted <= 10 %)")  # fmt: skip
+
+
+def at_full_size(data: Dataset, world: synthetic.World) -> None:
+    oracle = Oracle(world)
+    systems: dict[str, System] = {}
+    for name, model, arguments, lr, batch_size in [
+        ("SIM-C", "simc", {}, 5e-5, 8),
+        ("zero fill", "fill", {}, 1e-3, 64),
+        ("zero fill + modality dropout", "fill", {"dropout": True}, 1e-3, 64),
+    ]:
+        systems[name] = MODELS[model].for_data(data, **arguments)
+        start = time.perf_counter()
+        history = fit(systems[name], data, "complete", epochs=20, batch_size=batch_size, lr=lr)
+        minutes = (time.perf_counter() - start) / 60
+        print(f"{name}: 20 epochs, batch {batch_size}, lr {lr:g}: {minutes:.1f} minutes, best epoch {history.best_epoch}")
+    print(f"{'micro-F1, trained on complete rows':36}{'oracle':>8}" + "".join(f"{n:>30}" for n in systems))
+    for condition in CONFIGURATIONS:
+        best = 100 * evaluate(oracle, data, condition)["f1_micro"]
+        ours = {n: 100 * evaluate(s, data, condition)["f1_micro"] for n, s in systems.items()}
+        print(f"{condition:36}{best:8.1f}" + "".join(f"{v:22.1f} ({v - best:+5.1f})" for v in ours.values()))
+    test = data.view("test", labelled=False)
+    truth = test.batch(torch.arange(len(test)))
+    for lost, kept in (("text", "image"), ("image", "text")):
+        hidden = truth.without(lost)
+        exact = torch.cat([oracle.complete(hidden.select(r))[lost].mean for r in torch.arange(len(test)).split(512)])
+        ours, x = predict(systems["SIM-C"], data, f"available({kept})").completed[lost], truth.x[lost]
+        total, left, least = (float((x - y).square().sum()) for y in (x.mean(0), ours, exact))
+        share = (total - left) / (total - least)
+        print(f"{lost} from {kept}: SIM-C explains {1 - left / total:.3f}, the exact conditional mean "
+              f"{1 - least / total:.3f} of the variance: {100 * share:.1f} % (wanted >= 95 %)")  # fmt: skip
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    print(f"SIM-C · torch {torch.__version__}, {torch.get_num_threads()} threads")
+    batched_against_per_sample()
+    world = synthetic.like("mmimdb")
+    data = world.sample(synthetic.rows_like("mmimdb"), 0)
+    loop_overhead(data)
+    at_full_size(data, world)

@@ -1,0 +1,55 @@
+"""What every notebook promises before it is run; that it runs, and says the same again, is nbval's part."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from mmlib import runs
+
+NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
+STUDIES = sorted((runs.ROOT / "notebooks" / "studies").glob("*.yaml"))
+
+
+def code(path: Path) -> list:
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_conventions(path):
+    nb = nbformat.read(path, 4)
+    assert nb.metadata["kernelspec"]["name"] == "python3"
+    assert set(nb.metadata) == {"kernelspec"}, "volatile metadata are stripped: make notebooks"
+    tagged = [c for c in code(path) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    parameters = runs._assignments(tagged[0].source)
+    assert parameters["device"] == ("str", "auto") and parameters["seed"] == ("int", 0)
+    assert parameters["out_dir"] == ("str", "")
+    assert all("#" in line for line in tagged[0].source.splitlines()), "every parameter says what it means"
+    assert any("runs.check_injected(In)" in c.source for c in code(path))
+    assert "runs.record(out_dir" in code(path)[-1].source
+    for cell in code(path):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 25 and not any(line.startswith("class ") for line in lines)
+        assert not any(word in cell.source for word in ("!pip", "sys.path", "os.chdir"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_outputs_are_stored_and_whole(path):
+    for n, cell in enumerate(code(path), 1):
+        assert cell.execution_count == n, "nbval compares nothing in a cell without a count: make notebooks"
+        assert all(o.output_type != "error" and o.get("name") != "stderr" for o in cell.outputs), cell.source
+        if "show.source" in cell.source:
+            assert cell.outputs and "nbval-check-output" in cell.metadata["tags"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_studies_name_parameters_that_exist(path, tmp_path):
+    planned = runs.plan(path, tmp_path, {})
+    assert planned and len({folder for _, folder, _ in planned}) == len(planned), "one folder per run"
+
+
+def test_every_notebook_is_in_the_demo():
+    named = {entry["notebook"] for entry in yaml.safe_load((runs.ROOT / "notebooks/studies/demo.yaml").read_text())}
+    assert named == {p.name for p in NOTEBOOKS}
