@@ -129,11 +129,10 @@ def _multiclass(pred: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]) -> di
 def _multilabel(logits: Float[np.ndarray, "N C"], truth: Bool[np.ndarray, "N C"]) -> dict[str, float]:
     pred = logits > 0
     averages = ("micro", "macro", "samples", "weighted")
-    scored = np.flatnonzero(truth.any(0))
-    precisions = [average_precision_score(truth[:, label], logits[:, label]) for label in scored]
+    scored = truth.any(0)
     return {
         **{f"f1_{average}": f1_score(truth, pred, average=average, zero_division=0) for average in averages},
-        "map": np.mean(precisions) if precisions else math.nan,
+        "map": average_precision_score(truth[:, scored], logits[:, scored]) if scored.any() else math.nan,
         "cell_accuracy": _cell_accuracy(truth, pred),
     }
 

@@ -125,7 +125,9 @@ class Fractions(Protocol):
     def __post_init__(self) -> None:
         if min(self.percent) < 0 or abs(sum(self.percent) - 100) > 1e-6:
             total = "_".join(f"{p:g}" for p in self.percent)
-            raise DataError(f"protocol {self.name!r}: {total} sums to {sum(self.percent):g}, the percentages must sum to 100")
+            raise DataError(
+                f"protocol {self.name!r}: {total} sums to {sum(self.percent):g}, the percentages must sum to 100"
+            )
 
     def check(self, data):
         if len(data.modalities) != 2:
@@ -272,7 +274,9 @@ class Dependent(Protocol):
             can_lose &= data.present[self.given].cpu().numpy()
         train = can_lose & (data.split == "train")
         if not train.any():
-            raise DataError(f"{data.where}: protocol {str(self)!r}: no training row has {self.modality!r} and another modality")
+            raise DataError(
+                f"{data.where}: protocol {str(self)!r}: no training row has {self.modality!r} and another modality"
+            )
         lost = np.zeros(len(rows), bool)
         if self.rate > 0:
             bias = brentq(lambda b: expit(self.strength * score[train] + b).mean() - self.rate, -1e3, 1e3)
@@ -494,4 +498,3 @@ def _text(value) -> str:
 def _examples() -> list[str]:
     return ["complete", "available(text)", "complex_20_40_40", "100_image_20_text", "frames(0.3)", "rate(0.3)",
             "slots(0.5)", "patterns", "mar(text, given=image, rate=0.5)", "mnar(text, given=target, rate=0.5)"]  # fmt: skip
-

@@ -70,7 +70,9 @@ def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {p: version(p) for p in _PACKAGES},
-        "device": torch.cuda.get_device_name(data.device) if data.device.type == "cuda" else platform.machine() + " cpu",
+        "device": torch.cuda.get_device_name(data.device)
+        if data.device.type == "cuda"
+        else platform.machine() + " cpu",
         "threads": torch.get_num_threads(),
         "data": {"name": data.name, "file": Path(data.where).name, "fingerprint": data.fingerprint},
         "parameters": dict(parameters),
@@ -214,7 +216,9 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any]) -> list[tuple[Path,
             point = dict(zip(grid, values))
             parameters = {**entry.get("parameters", {}), **changes, **point}
             check_parameters(notebook, parameters)
-            name = "-".join([notebook.stem, *(f"{k}={v}" for k, v in {**point, **changes}.items() if "/" not in str(v))])
+            name = "-".join(
+                [notebook.stem, *(f"{k}={v}" for k, v in {**point, **changes}.items() if "/" not in str(v))]
+            )
             runs.append((notebook, out / re.sub(r"[^\w.=+-]+", "_", name), parameters))
     return runs
 
@@ -222,9 +226,13 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any]) -> list[tuple[Path,
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mmlib.runs", description="Executes the runs of a study.")
     parser.add_argument("study", type=Path, help="a YAML file of notebooks/studies")
-    parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<study>); finished runs are skipped")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the runs (default: runs/<study>); finished runs are skipped"
+    )
     parser.add_argument("--fresh", action="store_true", help="a new folder below it, named after date and time")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter for every run (YAML)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter for every run (YAML)"
+    )
     parser.add_argument("--results", type=Path, help="write the rows of all runs to this CSV")
     options = parser.parse_args(arguments)
     out = options.out or ROOT / "runs" / options.study.stem
@@ -257,7 +265,9 @@ def _report(out: Path, runs: list, results: Path | None) -> None:
         _write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
     main_metric = rows.groupby("paper")["metric"].transform("first")
-    shown = rows[rows["metric"] == main_metric].rename(columns={"protocol": "trained under", "condition": "tested under"})
+    shown = rows[rows["metric"] == main_metric].rename(
+        columns={"protocol": "trained under", "condition": "tested under"}
+    )
     table = mean_and_deviation(shown, ["paper", "metric", "trained under", "method", "variant"], "tested under")
     print("\nTest split, by what is missing when tested:")
     print(table.fillna("").to_string())

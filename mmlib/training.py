@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def predict(
     batch_size: int = 256,
 ) -> Prediction:
     """Predictions for all rows of a split, in file order, on the CPU. The system sees neither targets nor hidden features."""
-    parts = [p for _, p in _predictions(system, data, protocol, split, seed, batch_size)]
+    parts = list(_predictions(system, data, protocol, split, seed, batch_size))
 
     def join(pick) -> Tensor | None:
         values = [pick(p) for p in parts]
@@ -123,21 +124,22 @@ def evaluate(
     batch_size: int = 256,
 ) -> dict[str, float]:
     """All metrics of the task on a split under a protocol's mask."""
-    logits = torch.cat([p.logits for _, p in _predictions(system, data, protocol, split, seed, batch_size)])
-    return metrics.score(data.task, logits, data.target[data.rows(split)])
+    logits = [p.logits for p in _predictions(system, data, protocol, split, seed, batch_size)]
+    return metrics.score(data.task, torch.cat(logits), data.target[data.rows(split)])
 
 
-@torch.no_grad()
-def _predictions(system, data, protocol, split, seed, batch_size):
+def _predictions(
+    system: System, data: Dataset, protocol: missing.Protocol | str, split: str, seed: int, batch_size: int
+) -> Iterator[Prediction]:
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     view = data.view(split, protocol.observed(data, split, seed), labelled=False)
     was_training = system.training
     system.eval()
-    try:
-        for batch in view.batches(batch_size):
-            yield batch, system.predict(batch)
-    finally:
-        system.train(was_training)
+    for batch in view.batches(batch_size):
+        with torch.no_grad():
+            prediction = system.predict(batch)
+        yield prediction
+    system.train(was_training)
 
 
 class _Run:
@@ -323,7 +325,9 @@ class _Run:
             with safe_open(self.file, "pt", device=str(self.data.device)) as f:
                 tensors, metadata = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
         except SafetensorError as e:
-            raise TrainingError(f"{self.file} is not a whole checkpoint ({e}); delete it or choose another folder") from e
+            raise TrainingError(
+                f"{self.file} is not a whole checkpoint ({e}); delete it or choose another folder"
+            ) from e
         settings, mine = json.loads(metadata["settings"]), json.loads(json.dumps(self._settings()))
         for name, value in mine.items():
             if settings.get(name) != value:

@@ -59,7 +59,9 @@ def changed(modality, row, frame, value):
     ],
 )
 def test_bad_data_name_field_row_and_remedy(changes, message):
-    with pytest.raises(DataError, match="small: field " + message.removeprefix("field ") if "field" in message else message):
+    with pytest.raises(
+        DataError, match="small: field " + message.removeprefix("field ") if "field" in message else message
+    ):
         small(**changes)
 
 

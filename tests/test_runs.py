@@ -114,7 +114,10 @@ def test_papermill_by_hand_fails_on_unknown_parameters_too(tmp_path):
     nb = notebook(tmp_path, "from mmlib import runs\nruns.check_injected(In)", RECORDING)
     run = {"output_path": str(tmp_path / "out.ipynb"), "progress_bar": False, "kernel_name": "python3"}
     papermill.execute_notebook(str(nb), parameters={"value": 2.0}, **run)
-    for parameters, message in (({"valeu": 2.0}, "unknown parameter 'valeu'"), ({"seed": "x"}, "'seed' is 'x', expected int")):
+    for parameters, message in (
+        ({"valeu": 2.0}, "unknown parameter 'valeu'"),
+        ({"seed": "x"}, "'seed' is 'x', expected int"),
+    ):
         with pytest.raises(papermill.PapermillExecutionError, match=message):
             papermill.execute_notebook(str(nb), parameters=parameters, **run)
 
@@ -123,7 +126,9 @@ def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
     failing = notebook(tmp_path, "raise ValueError('no such film')", name="failing.ipynb")
     with pytest.raises(runs.RunError, match="ValueError: no such film"):
         runs.execute(failing, tmp_path / "failing", {})
-    killed = notebook(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", RECORDING, name="killed.ipynb")
+    killed = notebook(
+        tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", RECORDING, name="killed.ipynb"
+    )
     with pytest.raises(runs.RunError, match="the kernel was killed"):
         runs.execute(killed, tmp_path / "killed", {})
     silent = notebook(tmp_path, "value", name="silent.ipynb")

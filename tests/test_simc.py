@@ -129,7 +129,11 @@ def test_paper_widths_and_parameter_count():
     system = SIMC({"image": 512, "text": 512}, "multilabel", 27)
     simulators = sum(p.numel() for p in [*system.S12.parameters(), *system.S21.parameters()])
     assert simulators == 2 * (512 * 256 + 256 + 256 * 256 + 256 + 256 * 512 + 512)
-    assert [tuple(layer.weight.shape) for layer in system.g if hasattr(layer, "weight")] == [(128, 256), (64, 128), (27, 64)]
+    assert [tuple(layer.weight.shape) for layer in system.g if hasattr(layer, "weight")] == [
+        (128, 256),
+        (64, 128),
+        (27, 64),
+    ]
     official = SIMC({"image": 512, "text": 512}, "multilabel", 27, variant="official")
     extra = sum(p.numel() for p in official.parameters()) - sum(p.numel() for p in system.parameters())
     assert extra == 256 * 256 + 256

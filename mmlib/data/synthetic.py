@@ -11,6 +11,7 @@ The nuisance B_m lies in the span of A_m: a modality does not see z but z blurre
 fast as u_m forgets. `mmlib.models.oracle` inverts this model.
 """
 
+import inspect
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -217,21 +218,33 @@ SHAPES = {
     ),
     "iemocap": _Shape(
         "multiclass",
-        {"text": Modality(1024, 22, blur=1.5), "audio": Modality(130, 50, blur=2.5), "vision": Modality(342, 50, blur=3)},
+        {
+            "text": Modality(1024, 22, blur=1.5),
+            "audio": Modality(130, 50, blur=2.5),
+            "vision": Modality(342, 50, blur=3.0),
+        },
         (4_446, 557, 528),
         {"angry": 1103 / 5531, "happy": 1636 / 5531, "neutral": 1708 / 5531, "sad": 1084 / 5531},
         latent=6,
     ),
     "iemocap_binary": _Shape(
         "multibinary",
-        {"text": Modality(300, 20, blur=1.0), "audio": Modality(74, 20, blur=1.5), "vision": Modality(35, 20, blur=2.5)},
+        {
+            "text": Modality(300, 20, blur=1.0),
+            "audio": Modality(74, 20, blur=1.5),
+            "vision": Modality(35, 20, blur=2.5),
+        },
         (2_717, 798, 938),
         {"neutral": 0.35, "happy": 0.14, "sad": 0.2, "angry": 0.24},
         latent=6,
     ),
     "mintrec": _Shape(
         "multiclass",
-        {"text": Modality(768, 30, blur=1.2), "audio": Modality(768, 48, blur=4.0), "vision": Modality(256, 23, blur=4.0)},
+        {
+            "text": Modality(768, 30, blur=1.2),
+            "audio": Modality(768, 48, blur=4.0),
+            "vision": Modality(256, 23, blur=4.0),
+        },
         (1_334, 445, 445),
         _mintrec_intents(),
         latent=10,
@@ -255,7 +268,7 @@ def like(name: str, *, dim: int | None = None, frames: int | None = None, seed: 
         for m, v in shape.modalities.items()
     }
     arguments = {"modalities": modalities, "prevalence": shape.prevalence, "latent": shape.latent, **shape.other}
-    unknown = set(changes) - set(draw.__kwdefaults__) - {"modalities"}
+    unknown = set(changes) - set(inspect.signature(draw).parameters)
     if unknown:
         raise DataError(f"synthetic.like: unknown argument {sorted(unknown)[0]!r}")
     arguments.update(changes)

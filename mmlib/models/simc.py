@@ -122,7 +122,9 @@ class SIMC(System):
     def setup(self, train: View) -> None:
         for m, x in train.data.features.items():
             if x.shape[1] > 1:
-                raise DataError(f"{train.data.where}: SIM-C takes one vector per modality, {m!r} is a sequence; pool it first")
+                raise DataError(
+                    f"{train.data.where}: SIM-C takes one vector per modality, {m!r} is a sequence; pool it first"
+                )
 
     def features(self, batch: Batch) -> tuple[Feature, Feature]:
         """M'_1, M'_2 (B, d_k): the frozen encoders' embeddings."""

@@ -97,7 +97,9 @@ def at_full_size(data: Dataset, world: synthetic.World) -> None:
         start = time.perf_counter()
         history = fit(systems[name], data, "complete", epochs=20, batch_size=batch_size, lr=lr)
         minutes = (time.perf_counter() - start) / 60
-        print(f"{name}: 20 epochs, batch {batch_size}, lr {lr:g}: {minutes:.1f} minutes, best epoch {history.best_epoch}")
+        print(
+            f"{name}: 20 epochs, batch {batch_size}, lr {lr:g}: {minutes:.1f} minutes, best epoch {history.best_epoch}"
+        )
     print(f"{'micro-F1, trained on complete rows':36}{'oracle':>8}" + "".join(f"{n:>30}" for n in systems))
     for condition in CONFIGURATIONS:
         best = 100 * evaluate(oracle, data, condition)["f1_micro"]
