@@ -16,7 +16,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 		"--jaxtyping-packages=mmlib,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))" \
-		--nbval --nbval-current-env --nbval-sanitize-with tests/notebooks.cfg --nbval-kernel-name python3 \
+		--nbval --nbval-current-env --nbval-sanitize-with tests/notebooks.cfg \
 		tests $(NOTEBOOKS)
 
 lab: $(READY)

@@ -111,7 +111,7 @@ SCRIPT = textwrap.dedent("""
     training._CHECKPOINT_SECONDS = 0.05
     films = synthetic.like("mmimdb", dim=16).sample({"train": 200, "valid": 60, "test": 60}, 0)
     system = MODELS["simc"].for_data(films, hidden=16, heads=2)
-    training.fit(system, films, "complex_20_40_40", epochs=60, batch_size=16, folder=sys.argv[1], progress=False)
+    training.fit(system, films, "complex_20_40_40", epochs=30, batch_size=16, folder=sys.argv[1], progress=False)
 """)
 
 
@@ -121,7 +121,7 @@ def test_kill_9_and_resume_is_bit_for_bit(tmp_path):
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole).wait() == 0
-    for _ in range(3):
+    for _ in range(2):
         process = start(killed)
         deadline = time.monotonic() + 60
         before = (killed / "checkpoint.safetensors").stat().st_mtime_ns if killed.exists() else 0
