@@ -2,15 +2,16 @@
 
 Random numbers come from hashing (seed, split, id, family of protocol), never from a generator's state: batch order, batch
 size, device and method cannot change a mask, and a higher rate hides a superset of what a lower one hides. Protocols with
-exact fractions rank these numbers within the split, so there the set of ids counts too, though not its order. What a row
-lacks by nature stays missing, and no row ever loses everything.
+exact fractions rank these numbers within the split, so there the set of ids counts too, though not its order; mar and mnar
+also read the features or the target that they depend on. What a row lacks by nature stays missing, and no row ever loses
+everything.
 
     complete                         nothing is removed (natural missingness stays)
     available(text, audio)           exactly these modalities
     100_image_20_text                SIM-C: one modality complete, the other in an exact fraction of the rows
     complex_20_40_40                 SIM-C: both / first only / second only, in exact percentages (image first)
     frames(0.3)                      each frame of each modality lost with probability 0.3 (UMDF, TFR-Net, EMT)
-    rate(0.3), rate(0.3, lose=1)     an exact 30 % of the rows lose one or more (exactly one) modalities (TATE, ADMC, MPLMM)
+    rate(0.3), rate(0.3, lose=1)     an exact 30 % of complete rows lose one or more (exactly one) modalities (TATE, ADMC)
     slots(0.5)                       half of all modality slots are lost, spread evenly over rows (IMDer's MR)
     patterns                         a uniformly random non-empty set of modalities, drawn anew every epoch (training)
     mar(text, given=image, rate=0.5)     missing at random: depends on another modality of the row
@@ -243,7 +244,8 @@ class Dependent(Protocol):
     """One modality is lost with a probability that depends on something: P = sigmoid(strength * score + bias).
 
     given: another modality (missing at random), 'target' or the lost modality itself (not at random). The score is
-    standardised on the training rows: of a modality the first principal component of its mean frame, of a regression
+    standardised on the training rows: of a modality the first principal component of its mean frame (in units of each
+    dimension's deviation), of a regression
     target its value, of labels whether the row has `label` (default: the most frequent one). bias makes the mean
     probability equal to `rate` on the training rows that can lose the modality.
     """
@@ -291,6 +293,9 @@ class Dependent(Protocol):
             x, real = data.features[self.given].float().cpu(), data.frames[self.given].cpu()
             pooled = (x.sum(1) / real.sum(1, keepdim=True).clamp(min=1)).double().numpy()
             seen = pooled[train & real.any(1).numpy()]
+            # Unit deviations first, so that standardising the features changes no mask.
+            scale = np.maximum(seen.std(0), 1e-12)
+            pooled, seen = pooled / scale, seen / scale
             centre = seen.mean(0)
             direction = np.linalg.eigh(np.cov(seen - centre, rowvar=False).reshape(2 * (seen.shape[1],)))[1][:, -1]
             # An eigenvector's sign is arbitrary; fixing it keeps masks equal on every machine.
@@ -307,7 +312,7 @@ class Dependent(Protocol):
 
     def __str__(self) -> str:
         kind = "mnar" if self.given in ("target", self.modality) else "mar"
-        shown = [self.modality, f"given={self.given}", f"rate={self.rate:g}"]
+        shown = [self.modality, f"given={self.given}", f"rate={_text(self.rate)}"]
         for name in ("strength", "label", "complete_training"):
             if (value := getattr(self, name)) != getattr(Dependent, name, False):
                 shown.append(f"{name}={_text(value)}")
@@ -338,9 +343,9 @@ def parse(name: str) -> Protocol:
     for part in filter(None, (p.strip() for p in (inside or "").split(","))):
         key, equals, value = part.partition("=")
         if equals:
-            named[key.strip()] = _value(value.strip())
+            named[key.strip()] = value.strip()
         else:
-            positional.append(_value(part))
+            positional.append(part)
     if fractions := _fractions(kind):
         kind, arguments = "fractions", fractions
         factory = Fractions
@@ -361,7 +366,7 @@ def parse(name: str) -> Protocol:
     if missing:
         raise DataError(f"protocol {name!r}: argument {missing[0]!r} is missing")
     for f in fields(factory):
-        if f.type in (float, int, bool) and f.name in arguments:
+        if f.type in (float, int, bool) and isinstance(arguments.get(f.name), str):
             arguments[f.name] = _typed(name, f.name, f.type, arguments[f.name])
     protocol = factory(**arguments)
     if factory is Dependent and str(protocol).split("(")[0] != kind:
@@ -465,34 +470,33 @@ def _arguments(name: str, factory: type[Protocol], positional: list) -> dict:
     if factory is Available:
         if not positional:
             raise DataError(f"protocol {name!r}: name at least one modality")
-        return {"modalities": tuple(map(str, positional))}
+        return {"modalities": tuple(positional)}
     order = [f.name for f in fields(factory) if f.name != "complete_training"]
     if len(positional) > len(order):
         raise DataError(f"protocol {name!r}: takes {len(order)} arguments, got {len(positional)}")
     return dict(zip(order, positional))
 
 
-def _typed(name: str, argument: str, kind: type, value):
-    if isinstance(value, bool) != (kind is bool) or not isinstance(value, int | float):
-        raise DataError(f"protocol {name!r}: argument {argument!r} is {value!r}, expected {kind.__name__}")
-    if kind is int and value != int(value):
-        raise DataError(f"protocol {name!r}: argument {argument!r} is {value!r}, expected a whole number")
-    return kind(value)
-
-
-def _value(text: str):
-    if text in ("true", "false"):
+def _typed(name: str, argument: str, kind: type, text: str) -> float | int | bool:
+    if kind is bool and text in ("true", "false"):
         return text == "true"
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return text
+        value = None
+    if value is None or kind is bool:
+        raise DataError(f"protocol {name!r}: argument {argument!r} is {text!r}, expected {kind.__name__}")
+    if kind is int and value != int(value):
+        raise DataError(f"protocol {name!r}: argument {argument!r} is {text!r}, expected a whole number")
+    return kind(value)
 
 
 def _text(value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
 
 
 def _examples() -> list[str]:

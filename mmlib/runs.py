@@ -32,12 +32,27 @@ from mmlib.data.dataset import Dataset
 
 ROOT = Path(__file__).parents[1]
 RECORD = "record.json"
+REQUEST = "parameters.json"
 COLUMNS = (
     "paper", "dataset", "features", "method", "variant", "protocol", "condition", "metric", "seed", "value",
 )  # fmt: skip
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
 _TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 _STARTED = time.time()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with '+' where the working tree differs; None outside a git checkout."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+_COMMIT = _commit()  # of the code that runs, whatever is committed meanwhile
 
 
 class RunError(RuntimeError):
@@ -67,7 +82,7 @@ def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset,
             raise RunError(f"record: row {row} must have exactly the columns {', '.join(COLUMNS)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     run = {
-        "commit": _commit(),
+        "commit": _COMMIT,
         "python": platform.python_version(),
         "versions": {p: version(p) for p in _PACKAGES},
         "device": torch.cuda.get_device_name(data.device)
@@ -85,16 +100,22 @@ def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset,
     return path
 
 
-def collect(folder: Path | str) -> pd.DataFrame:
-    """The rows of every record below a folder, with commit, data fingerprint and run folder beside each."""
+def collect(folders: Iterable[Path]) -> pd.DataFrame:
+    """The rows of the records in these run folders, with commit, data fingerprint and folder beside each.
+
+    Folders without a record, unfinished runs, are passed over; raises RunError where none has one.
+    """
     frames = []
-    for path in sorted(Path(folder).rglob(RECORD)):
+    for path in (Path(folder) / RECORD for folder in folders):
+        if not path.exists():
+            continue
         content = json.loads(path.read_text())
         frame = pd.DataFrame(content["rows"], columns=list(COLUMNS))
-        run = content["run"]
-        frames.append(frame.assign(commit=run["commit"], data=run["data"]["fingerprint"][:12], run=path.parent.name))
+        run, commit = content["run"], content["run"]["commit"] or "unknown"
+        commit = commit[:12] + ("+" if commit.endswith("+") else "")
+        frames.append(frame.assign(commit=commit, data=run["data"]["fingerprint"][:12], run=path.parent.name))
     if not frames:
-        raise RunError(f"no {RECORD} below {folder}")
+        raise RunError(f"no {RECORD} in any of the folders")
     return pd.concat(frames, ignore_index=True)
 
 
@@ -105,7 +126,7 @@ def reported(paper: str) -> pd.DataFrame:
 
 def results(paper: str) -> pd.DataFrame:
     """Our committed rows for a paper (data/results): one per run and metric."""
-    return pd.read_csv(ROOT / "data" / "results" / f"{paper}.csv")
+    return pd.read_csv(ROOT / "data" / "results" / f"{paper}.csv").fillna({"variant": ""})
 
 
 def mean_and_deviation(rows: pd.DataFrame, index: list[str] | str, columns: list[str] | str) -> pd.DataFrame:
@@ -174,11 +195,20 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel:
 
     Success is the record, never the notebook's metadata: a killed kernel leaves cells that say `completed`.
     """
+    folder = folder.resolve()  # the kernel works in the notebook's folder
     parameters = {**parameters, "out_dir": str(folder)}
     check_parameters(notebook, parameters)
+    asked, request = {"notebook": notebook.name, **parameters}, folder / REQUEST
+    if request.exists():
+        before = json.loads(request.read_text())
+        for name in {**before, **asked}:
+            if before.get(name) != asked.get(name):
+                raise RunError(
+                    f"{folder} is of a run with {name}={before.get(name)!r}, not {asked.get(name)!r}; choose another --out"
+                )
     if (folder / RECORD).exists():
         return folder / RECORD
-    folder.mkdir(parents=True, exist_ok=True)
+    _write(request, json.dumps(asked, indent=1))
     papermill = _papermill()
     try:
         papermill.execute_notebook(
@@ -208,8 +238,9 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any]) -> list[tuple[Path,
     runs = []
     for entry in entries:
         unknown = set(entry) - {"notebook", "parameters", "grid"}
-        if unknown:
-            raise RunError(f"{study}: unknown key {sorted(unknown)[0]!r}; an entry has notebook, parameters, grid")
+        if unknown or "notebook" not in entry:
+            wrong = f"unknown key {sorted(unknown)[0]!r}" if unknown else "an entry without notebook"
+            raise RunError(f"{study}: {wrong}; an entry has notebook, parameters, grid")
         notebook = ROOT / "notebooks" / entry["notebook"]
         grid = {k: v for k, v in entry.get("grid", {}).items() if k not in changes}
         for values in itertools.product(*grid.values()):
@@ -235,13 +266,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--results", type=Path, help="write the rows of all runs to this CSV")
     options = parser.parse_args(arguments)
-    out = options.out or ROOT / "runs" / options.study.stem
+    out = (options.out or ROOT / "runs" / options.study.stem).resolve()
     if options.fresh:
         out = out / time.strftime("%Y-%m-%d-%H%M%S")
     try:
-        changes = {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in options.set)}
+        changes = {k: _from_here(yaml.safe_load(v)) for k, _, v in (s.partition("=") for s in options.set)}
         runs = plan(options.study, out, changes)
-    except RunError as e:
+    except (RunError, OSError, yaml.YAMLError) as e:
         print(e, file=sys.stderr)
         return 2
     failures = []
@@ -260,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(out: Path, runs: list, results: Path | None) -> None:
-    rows = collect(out)
+    rows = collect(folder for _, folder, _ in runs)
     if results:
         _write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
@@ -278,6 +309,11 @@ def _report(out: Path, runs: list, results: Path | None) -> None:
                 print(f"  {path}")
 
 
+def _from_here(value: Any) -> Any:
+    """A path that exists from where the caller stands, absolute: kernels work in the notebook's folder."""
+    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).exists() else value
+
+
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
@@ -286,17 +322,6 @@ def _write(path: Path, text: str) -> None:
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with '+' where the working tree differs; None outside a git checkout."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changed else "")
 
 
 def _by(order: list) -> Callable[[pd.Index], pd.Index]:

@@ -86,9 +86,10 @@ def fit(
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
     run = _Run(system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, monitor, patience)
     run.plan(epochs)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         run.open(folder)
         run.train(progress)
+    system.eval()
     return run.history
 
 
@@ -135,11 +136,13 @@ def _predictions(
     view = data.view(split, protocol.observed(data, split, seed), labelled=False)
     was_training = system.training
     system.eval()
-    for batch in view.batches(batch_size):
-        with torch.no_grad():
-            prediction = system.predict(batch)
-        yield prediction
-    system.train(was_training)
+    try:
+        for batch in view.batches(batch_size):
+            with torch.no_grad():
+                prediction = system.predict(batch)
+            yield prediction
+    finally:
+        system.train(was_training)
 
 
 class _Run:
@@ -165,16 +168,20 @@ class _Run:
             self.epochs = epochs
         else:
             self.epochs = dict.fromkeys(stages, epochs)
-        if stages and min(self.epochs.values()) < 1:
-            raise TrainingError(f"epochs {self.epochs} must be at least 1 per stage")
+        counts = {f"epochs of {stage}": n for stage, n in self.epochs.items()}
+        counts |= {"batch_size": self.batch_size, "patience": self.patience}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise TrainingError(f"{name} is {count}, it must be at least 1")
 
     def train(self, progress: bool) -> None:
         system, stages = self.system, self.system.stages
         if self.stage == self.epoch == self.step == 0:
             torch.manual_seed(self.seed)
-            system.setup(self._train_view(0))
+            system.setup(self._train_view())
         if not stages:
             return
+        self._validate()  # whatever is wrong with monitor or validation mask shows before the training, not after
         bar = tqdm(total=sum(self.epochs.values()), unit="epoch", leave=False, disable=not progress)
         bar.update(sum(self.epochs[s] for s in stages[: self.stage]) + self.epoch)
         while self.stage < len(stages):
@@ -196,7 +203,7 @@ class _Run:
 
     def _train_epoch(self, stage: str) -> None:
         started = time.perf_counter()
-        system, view = self.system, self._train_view(self.epoch)
+        system, view = self.system, self._train_view()
         batches = self._order(stage, len(view)).split(self.batch_size)
         if self.step == 0:
             system.on_epoch(stage, self.epoch)
@@ -233,10 +240,7 @@ class _Run:
             history.rows.append((stage, self.epoch, "train", name, value))
         stop = False
         if self.stage == len(self.system.stages) - 1:
-            score = evaluate(self.system, self.data, self.valid_protocol, "valid", seed=self.seed)
-            if history.metric not in score:
-                raise TrainingError(f"monitor {history.metric!r} is not one of {', '.join(score)}")
-            value = score[history.metric]
+            value = self._validate()
             history.rows.append((stage, self.epoch, "valid", history.metric, value))
             if not self.best or metrics.better(history.metric, value, history.best_score):
                 history.best_epoch, history.best_score = self.epoch, value
@@ -245,6 +249,12 @@ class _Run:
         self.epoch, self.step = (self.epochs[stage] if stop else self.epoch + 1), 0
         self._save()
         return stop
+
+    def _validate(self) -> float:
+        score = evaluate(self.system, self.data, self.valid_protocol, "valid", seed=self.seed)
+        if self.history.metric not in score:
+            raise TrainingError(f"monitor {self.history.metric!r} is not one of {', '.join(score)}")
+        return score[self.history.metric]
 
     def _check_finite(self, stage: str, view: View, batches: tuple[Tensor, ...]) -> None:
         bad = ~self.log[: self.step].isfinite()
@@ -257,9 +267,11 @@ class _Run:
             f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.lr:g}) or look at these rows"
         )
 
-    def _train_view(self, epoch: int) -> View:
+    def _train_view(self) -> View:
         # A mask that is not redrawn is the same in every epoch, and so is the view.
         if self.protocol.redrawn or self._view is None:
+            before = sum(self.epochs[s] for s in self.system.stages[: self.stage])
+            epoch = before + self.epoch
             observed = self.protocol.observed(self.data, "train", self.seed, epoch)
             self._view = self.data.view("train", observed, complete=self.protocol.complete_training)
         return self._view
@@ -324,11 +336,12 @@ class _Run:
         try:
             with safe_open(self.file, "pt", device=str(self.data.device)) as f:
                 tensors, metadata = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
-        except SafetensorError as e:
+            settings = json.loads(metadata["settings"])
+        except (SafetensorError, KeyError, TypeError) as e:
             raise TrainingError(
                 f"{self.file} is not a whole checkpoint ({e}); delete it or choose another folder"
             ) from e
-        settings, mine = json.loads(metadata["settings"]), json.loads(json.dumps(self._settings()))
+        mine = json.loads(json.dumps(self._settings()))
         for name, value in mine.items():
             if settings.get(name) != value:
                 raise TrainingError(

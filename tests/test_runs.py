@@ -70,10 +70,10 @@ def test_rows_must_be_complete(data, tmp_path):
 def test_collect_joins_records(data, tmp_path):
     for seed in (0, 1):
         runs.record(tmp_path / str(seed), runs.score_rows({"mae": seed}, **{**LABELS, "seed": seed}), data, {})
-    frame = runs.collect(tmp_path)
+    frame = runs.collect([tmp_path / "0", tmp_path / "unfinished", tmp_path / "1"])
     assert frame["value"].tolist() == [0, 1] and frame["run"].tolist() == ["0", "1"]
-    with pytest.raises(runs.RunError, match=r"no record.json below"):
-        runs.collect(tmp_path / "nothing")
+    with pytest.raises(runs.RunError, match=r"no record.json in any"):
+        runs.collect([tmp_path / "nothing"])
 
 
 def test_mean_and_deviation_by_hand():
@@ -90,7 +90,9 @@ def test_execute_runs_once_and_returns_the_record(tmp_path):
     path = runs.execute(nb, tmp_path / "run", {"value": 3.0})
     assert json.loads(path.read_text())["rows"][0]["value"] == 3.0
     stamp = path.stat().st_mtime_ns
-    assert runs.execute(nb, tmp_path / "run", {"value": 4.0}).stat().st_mtime_ns == stamp, "a finished run is kept"
+    assert runs.execute(nb, tmp_path / "run", {"value": 3.0}).stat().st_mtime_ns == stamp, "a finished run is kept"
+    with pytest.raises(runs.RunError, match="is of a run with value=3.0, not 4.0; choose another"):
+        runs.execute(nb, tmp_path / "run", {"value": 4.0})
 
 
 def test_unknown_parameters_fail_before_anything_starts(tmp_path):
@@ -157,12 +159,23 @@ def test_a_study_skips_what_is_finished_and_exits_by_its_failures(tmp_path, caps
     assert [p.stat().st_mtime_ns for p in sorted(out.rglob("record.json"))] == stamps
 
 
+def test_relative_paths_are_the_caller_s(tmp_path, monkeypatch):
+    (tmp_path / "books").mkdir()
+    nb = notebook(tmp_path / "books", "from pathlib import Path\nassert Path(method).exists()", RECORDING)
+    (tmp_path / "features.npz").touch()
+    path = study(tmp_path, [{"notebook": str(nb)}])
+    monkeypatch.chdir(tmp_path)
+    assert runs.main(["study.yaml", "--out", "out", "--set", "method=features.npz"]) == 0
+    assert path.exists() and len(list((tmp_path / "out").rglob("record.json"))) == 1
+
+
 def test_a_study_with_a_wrong_name_starts_nothing(tmp_path, capsys):
     nb = notebook(tmp_path, RECORDING)
     for entries, message in [
         ([{"notebook": str(nb), "parameters": {"valeu": 1}}], "unknown parameter 'valeu'"),
         ([{"notebook": str(nb)}, {"notebook": "absent.ipynb"}], "no notebook"),
         ([{"notebook": str(nb), "grd": {}}], "unknown key 'grd'"),
+        ([{"parameters": {}}], "without notebook"),
     ]:
         assert runs.main([str(study(tmp_path, entries)), "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err

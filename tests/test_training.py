@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmlib import training
+from mmlib import missing, training
 from mmlib.data import synthetic
+from mmlib.data.dataset import DataError
 from mmlib.models import MODELS
 from mmlib.training import TrainingError, evaluate, fit, predict
 
@@ -90,13 +91,19 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
         count[0] += 1
         step(self, *arguments)
 
+    def counted(self, *arguments):
+        count[0] += 1
+        step(self, *arguments)
+
     monkeypatch.setattr(training._Run, "_train_step", failing)
     with pytest.raises(KeyboardInterrupt):
         train(simc(films, schedule=schedule), films, folder=tmp_path)
-    monkeypatch.setattr(training._Run, "_train_step", step)
+    monkeypatch.setattr(training._Run, "_train_step", counted)
+    count[0] = 0
     resumed = simc(films, schedule=schedule)
     history = train(resumed, films, folder=tmp_path)
     assert same(straight, resumed)
+    assert count[0] == 39 - stop_after, "what was done is not done again"
     assert history.rows == expected.rows and history.best_epoch == expected.best_epoch
     again = simc(films, schedule=schedule)
     assert train(again, films, folder=tmp_path).rows == expected.rows, "a finished run is not trained again"
@@ -130,9 +137,10 @@ def test_kill_9_and_resume_is_bit_for_bit(tmp_path):
             if file.exists() and file.stat().st_mtime_ns > before:
                 break
             time.sleep(0.005)
-        time.sleep(0.15)
+        time.sleep(0.1)
+        assert process.poll() is None, "it must be killed while it trains"
         os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() in (-signal.SIGKILL, 0)
+        assert process.wait() == -signal.SIGKILL
     assert start(killed).wait() == 0
     a, b = (load_file(f / "checkpoint.safetensors") for f in (whole, killed))
     weights = [k for k in a if k.startswith(("system.", "best."))]
@@ -166,13 +174,20 @@ def test_a_loss_that_is_not_finite_names_its_rows(films):
         train(system, films)
 
 
-def test_clear_errors_before_training(films):
+def test_clear_errors_before_training(films, monkeypatch):
+    monkeypatch.setattr(training._Run, "_train_step", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(TrainingError, match=r"epochs names the stages \['main'\]"):
         train(simc(films), films, epochs={"main": 3})
     with pytest.raises(TrainingError, match="monitor 'f1' is not one of f1_micro"):
         train(simc(films), films, monitor="f1")
-    with pytest.raises(TrainingError, match="at least 1"):
+    with pytest.raises(DataError, match="no modality 'audio'"):
+        train(simc(films), films, valid_protocol="available(audio)")
+    with pytest.raises(TrainingError, match="epochs of joint is 0, it must be at least 1"):
         train(simc(films), films, epochs=0)
+    with pytest.raises(TrainingError, match="batch_size is 0"):
+        train(simc(films), films, batch_size=0)
+    with pytest.raises(TrainingError, match="patience is 0"):
+        train(simc(films), films, patience=0)
 
 
 def test_two_stages_freeze_what_they_should(films):
@@ -210,3 +225,73 @@ def test_a_gpu_run_resumes_too(tmp_path):
     history = train(system, films, folder=tmp_path)
     again = simc(films)
     assert train(again, films, folder=tmp_path).rows == history.rows and same(system, again)
+
+
+class Spy(MODELS["fill"]):
+    """Sees what training and prediction hand to a system."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.seen = []
+
+    def predict(self, batch):
+        assert batch.target is None and batch.complete is None
+        self.look(batch)
+        return super().predict(batch)
+
+    def loss(self, batch, stage):
+        assert batch.target is not None
+        self.look(batch)
+        return super().loss(batch, stage)
+
+    def look(self, batch):
+        for m, x in batch.x.items():
+            assert bool((x[~batch.frames[m]] == 0).all()), "what is hidden is zero"
+        self.seen.append((batch.index.clone(), batch.frames, batch.complete))
+
+
+def test_neither_labels_nor_hidden_features_reach_a_system(films):
+    spy = Spy.for_data(films)
+    train(spy, films, epochs=1)
+    evaluate(spy, films, "complex_20_40_40")
+    assert len(spy.seen) > 10 and all(complete is None for *_, complete in spy.seen)
+    known = Spy.for_data(films)
+    fit(known, films, "patterns(complete_training=true)", epochs=1, progress=False)
+    _, frames, complete = next(entry for entry in known.seen if entry[2] is not None)
+    assert bool((complete["text"][~frames["text"]] != 0).any()), (
+        "complete features are there where the protocol says so"
+    )
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_the_seed_of_a_mask_reaches_training_and_evaluation(films, split):
+    protocol = missing.parse("complex_20_40_40")
+    for seed in (0, 3):
+        spy = Spy.for_data(films)
+        evaluate(spy, films, protocol, split, seed=seed)
+        visible = torch.cat([frames["text"] for _, frames, _ in spy.seen])
+        assert torch.equal(visible, protocol.observed(films, split, seed)["text"])
+    spy = Spy.for_data(films)
+    fit(spy, films, "complete", valid_protocol=protocol, seed=3, epochs=1, batch_size=200, progress=False)
+    assert bool(spy.seen[1][1]["text"].all()), "training by its own protocol"
+    assert torch.equal(spy.seen[-1][1]["text"], protocol.observed(films, "valid", 3)["text"]), "validation by the other"
+
+
+def test_patterns_are_redrawn_every_epoch_of_every_stage(films, monkeypatch):
+    drawn, observed = [], missing.Patterns.observed
+
+    def recording(self, data, split, seed, epoch=0):
+        if split == "train":
+            drawn.append(epoch)
+        return observed(self, data, split, seed, epoch)
+
+    monkeypatch.setattr(missing.Patterns, "observed", recording)
+    system = simc(films, schedule="two_stage")
+    fit(system, films, "patterns", epochs={"simulators": 2, "task": 3}, batch_size=64, progress=False)
+    assert sorted(set(drawn)) == [0, 1, 2, 3, 4]
+
+
+def test_a_trained_system_is_left_ready_to_predict(films):
+    system = simc(films)
+    train(system, films, epochs=1)
+    assert not system.training

@@ -13,7 +13,7 @@ from torch import Tensor
 
 TASKS = ("regression", "multiclass", "multilabel", "multibinary")
 SPLITS = ("train", "valid", "test")
-_CHUNK_ROWS = 4096
+_CHUNK_BYTES = 2**26
 _KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold": "i"}
 
 
@@ -158,16 +158,17 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all columns, features and frames: equal for equal content, whatever the file."""
+        """SHA-256 over all columns, features and frames: equal for equal content in equal order, whatever the file."""
         digest = hashlib.sha256(f"{self.task}|{self.label_names}".encode())
-        for array in (self.ids, *(getattr(self, c) for c in _KINDS)):
-            digest.update(b"" if array is None else "\0".join(map(str, array)).encode())
+        for column in ("ids", *_KINDS):
+            array = getattr(self, column)
+            digest.update(column.encode() if array is None else "\0".join((column, *map(str, array))).encode())
         digest.update(self.target.cpu().numpy().tobytes())
-        for m in sorted(self.features):
-            digest.update(f"{m}{tuple(self.features[m].shape)}".encode())
+        for m, x in self.features.items():
+            digest.update(f"{m}{tuple(x.shape)}".encode())
             digest.update(self.frames[m].cpu().numpy().tobytes())
-            for start in range(0, len(self), _CHUNK_ROWS):
-                digest.update(self.features[m][start : start + _CHUNK_ROWS].float().cpu().numpy().tobytes())
+            for chunk in x.split(_chunk_rows(x)):
+                digest.update(chunk.float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def subset(self, rows: Tensor, note: str) -> "Dataset":
@@ -249,7 +250,6 @@ class View:
     ):
         self.data, self.rows, self.labelled, self.complete = data, rows, labelled, complete
         self.frames = {m: f[rows] for m, f in data.frames.items()}
-        self.full_frames = self.frames
         if observed is not None:
             self.frames = {m: f & observed[m].to(f.device) for m, f in self.frames.items()}
 
@@ -281,6 +281,10 @@ def check_modalities(known: tuple[str, ...], asked: tuple[str, ...], where: str)
     for m in asked:
         if m not in known:
             raise DataError(f"{where}: no modality {m!r}; there are {', '.join(known)}")
+
+
+def _chunk_rows(x: Tensor) -> int:
+    return max(1, _CHUNK_BYTES // (4 * x[0].numel()))
 
 
 def _validate(data: Dataset) -> None:
@@ -316,8 +320,9 @@ def _validate(data: Dataset) -> None:
             fail(m, f"has type {x.dtype}; convert it to float32 (or float16)")
         if frames.dtype != torch.bool or frames.shape != x.shape[:2]:
             fail(m, f"frames are {frames.dtype} {tuple(frames.shape)}, expected bool {tuple(x.shape[:2])}")
-        for start in range(0, n, _CHUNK_ROWS):
-            chunk, real = x[start : start + _CHUNK_ROWS], frames[start : start + _CHUNK_ROWS]
+        step = _chunk_rows(x)
+        for start in range(0, n, step):
+            chunk, real = x[start : start + step], frames[start : start + step]
             flat = chunk.flatten(1)
             if not bool(flat.isfinite().all()):
                 row = start + int((~flat.isfinite()).any(1).nonzero()[0])

@@ -254,7 +254,7 @@ SHAPES = {
 """Worlds shaped as the papers' data sets (MIntRec's audio and video at a tenth of their length)."""
 
 
-def like(name: str, *, dim: int | None = None, frames: int | None = None, seed: int = 0, **changes: Any) -> World:
+def like(name: str, /, *, dim: int | None = None, frames: int | None = None, seed: int = 0, **changes: Any) -> World:
     """A world shaped as one of SHAPES.
 
     dim, frames: upper limits on every modality's width and length, for small walk-throughs.
@@ -268,7 +268,7 @@ def like(name: str, *, dim: int | None = None, frames: int | None = None, seed: 
         for m, v in shape.modalities.items()
     }
     arguments = {"modalities": modalities, "prevalence": shape.prevalence, "latent": shape.latent, **shape.other}
-    unknown = set(changes) - set(inspect.signature(draw).parameters)
+    unknown = set(changes) - (set(inspect.signature(draw).parameters) - {"task", "name"})
     if unknown:
         raise DataError(f"synthetic.like: unknown argument {sorted(unknown)[0]!r}")
     arguments.update(changes)

@@ -36,6 +36,7 @@ class System(nn.Module):
     """A method under comparison. Subclasses give `predict` and, if they learn by gradient, `loss`.
 
     stages: names of the training stages in order; empty for a system that learns nothing by gradient.
+    What hooks change must live in parameters or buffers: after a resume, `setup` and `on_stage` are not called again.
     Traits (class attributes, False unless declared) say what the method needs; tables print them.
     """
 
@@ -55,7 +56,7 @@ class System(nn.Module):
     @classmethod
     def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "System":
         """A new system for this dataset's modalities, task and labels; initial weights depend on `seed` alone."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
             torch.manual_seed(seed)
             system = cls(data.dims, data.task, data.outputs, **arguments).to(data.device)
         system.arguments = {"seed": seed, **arguments}

@@ -64,9 +64,9 @@ class SIMC(System):
         self.attention = nn.ModuleList([SelfAttention(hidden, heads) for _ in range(layers)])
         self.norm = nn.ModuleList([nn.LayerNorm(hidden) for _ in range(layers)])
         self.after = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU()) if variant == "official" else nn.Identity()
-        self.g = mlp(hidden, 128, 64, outputs, dropout=dropout)
-        if variant == "official":
-            self.g[1], self.g[2] = self.g[2], self.g[1]
+        first = [nn.ReLU(), nn.Dropout(dropout)] if variant == "paper" else [nn.Dropout(dropout), nn.ReLU()]
+        rest = [nn.Linear(128, 64), nn.ReLU(), nn.Dropout(dropout), nn.Linear(64, outputs)]
+        self.g = nn.Sequential(nn.Linear(hidden, 128), *first, *rest)
 
     def simulate(self, M1: Feature, M2: Feature) -> tuple[Feature, Feature]:
         """Section 3.1: M^1 = S_{2->1}(M'_2), M^2 = S_{1->2}(M'_1), for every row at once."""
