@@ -182,7 +182,8 @@ class _Run:
         if not stages:
             return
         self._validate()  # whatever is wrong with monitor or validation mask shows before the training, not after
-        bar = tqdm(total=sum(self.epochs.values()), unit="epoch", leave=False, disable=not progress)
+        silent = {} if progress else {"disable": True}  # the variable TQDM_DISABLE counts where nothing is said
+        bar = tqdm(total=sum(self.epochs.values()), unit="epoch", leave=False, **silent)
         bar.update(sum(self.epochs[s] for s in stages[: self.stage]) + self.epoch)
         while self.stage < len(stages):
             stage = stages[self.stage]
