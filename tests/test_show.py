@@ -72,7 +72,7 @@ def test_source_of_a_package_names_its_init_file(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "package_of_show")
 
 
-@pytest.mark.parametrize("obj", [len, int, 3, "text", np, System.traits, [].append], ids=str)
+@pytest.mark.parametrize("obj", [len, int, 3, "text", np, System.traits, [].append], ids=lambda obj: type(obj).__name__)
 def test_source_of_what_has_none(obj):
     with pytest.raises(TypeError, match="needs a function, method or class written in Python"):
         show.source(obj)
