@@ -133,7 +133,7 @@ def test_shapes_copy_prevalences_and_sizes():
 )
 def test_bad_shapes(arguments, message):
     with pytest.raises(synthetic.DataError, match=message):
-        synthetic.like(**arguments)
+        synthetic.like(arguments.pop("name"), **arguments)
     with pytest.raises(synthetic.DataError, match="rows must name exactly the splits"):
         synthetic.like("mosi", dim=2, frames=2).sample({"train": 3})
 

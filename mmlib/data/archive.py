@@ -120,7 +120,9 @@ def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
     return path
 
 
-def _error(where: str | Path, key: str, message: str, row: int | None = None, ids: np.ndarray | None = None):
+def _error(
+    where: str | Path, key: str, message: str, row: int | np.integer | None = None, ids: np.ndarray | None = None
+):
     place = "" if row is None else f", row {row} (id {str(ids[row])!r})"
     return DataError(f"{where}: field {key!r}{place}: {message}")
 
