@@ -295,18 +295,29 @@ def _report(out: Path, runs: list, results: Path | None) -> None:
     if results:
         _write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
-    main_metric = rows.groupby("paper")["metric"].transform("first")
-    shown = rows[rows["metric"] == main_metric].rename(
-        columns={"protocol": "trained under", "condition": "tested under"}
-    )
-    table = mean_and_deviation(shown, ["paper", "metric", "trained under", "method", "variant"], "tested under")
-    print("\nTest split, by what is missing when tested:")
-    print(table.fillna("").to_string())
+    print("\nTest split, the main metric of each paper, mean ± standard deviation over seeds:\n")
+    print(_beside_oracle(rows).to_string(index=False))
     print("\nExecuted notebooks and figures:")
     for notebook, folder, _ in runs:
         for path in [folder / notebook.name, *sorted(folder.glob("*.png"))]:
             if path.exists():
                 print(f"  {path}")
+
+
+def _beside_oracle(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per paper, condition and method, with the oracle's score in the same condition and what is missing to it."""
+    rows = rows[rows["metric"] == rows.groupby("paper")["metric"].transform("first")]
+    place, system = ["paper", "protocol", "condition"], ["method", "variant"]
+    is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
+    oracle = rows[is_oracle].groupby(place)["value"].mean()
+    table = (
+        rows[~is_oracle].groupby([*place, "metric", *system], sort=False)["value"].agg(["mean", "std"]).reset_index()
+    )
+    best = pd.MultiIndex.from_frame(table[place]).map(oracle)
+    deviation = table.pop("std").map(lambda d: "" if pd.isna(d) else f" ± {d:.3f}")
+    table["score"] = table.pop("mean").map("{:.3f}".format) + deviation
+    table["oracle"] = [f"{b:.3f}" if pd.notna(b) else "" for b in best]
+    return table.rename(columns={"protocol": "trained under", "condition": "tested under"})
 
 
 def _from_here(value: Any) -> Any:
