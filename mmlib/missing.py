@@ -16,6 +16,7 @@ everything.
     patterns                         a uniformly random non-empty set of modalities, drawn anew every epoch (training)
     mar(text, given=image, rate=0.5)     missing at random: depends on another modality of the row
     mnar(text, given=target, rate=0.5)   not at random: depends on the target, or with given=text on the lost feature
+    available(text) then frames(0.5)     one after the other: the second sees what the first leaves
 
 SIM-C's names take a suffix `_bernoulli` for independent draws instead of exact fractions (as its released code does).
 Any protocol takes `complete_training=true`: training may look at what was removed.
@@ -154,7 +155,10 @@ class Fractions(Protocol):
 
 @dataclass(frozen=True)
 class Frames(Protocol):
-    """Each real frame of each modality is lost with this probability; the luckiest frame of a row always stays."""
+    """Each real frame of each modality is lost with this probability; the luckiest frame of a row always stays.
+
+    A frame draws by its place among the row's real frames: padding, in front or at the end, changes nothing.
+    """
 
     rate: float
     kind = "frames"
@@ -163,7 +167,8 @@ class Frames(Protocol):
         _check_rate(self, 1.0)
 
     def _keep(self, data, frames, draw, rows):
-        u = {m: torch.from_numpy(draw.matrix("frames", m, count=f.shape[1])) for m, f in frames.items()}
+        place = {m: (f.cumsum(1) - 1).clamp(min=0) for m, f in frames.items()}
+        u = {m: torch.from_numpy(draw.matrix("frames", m, count=p.shape[1])).gather(1, p) for m, p in place.items()}
         best = torch.stack([x.masked_fill(~frames[m], -1).amax(1) for m, x in u.items()]).amax(0)[:, None]
         return {m: (x >= self.rate) | (x == best) for m, x in u.items()}
 
@@ -237,6 +242,30 @@ class Patterns(Protocol):
         patterns = _patterns(len(frames))
         chosen = _choose(patterns, _within(patterns, _present(frames)), draw.uniform("patterns"))
         return dict(zip(frames, chosen.T[..., None]))
+
+
+@dataclass(frozen=True)
+class Then(Protocol):
+    """One protocol after another: the second sees what the first leaves."""
+
+    first: Protocol
+    second: Protocol
+    kind = "then"
+
+    def check(self, data):
+        for part in (self.first, self.second):
+            if part.redrawn:
+                raise DataError(f"{data.where}: protocol {str(self)!r}: {str(part)!r} is redrawn and stands alone")
+            part.check(data)
+
+    def _keep(self, data, frames, draw, rows):
+        first = self.first._keep(data, frames, draw, rows)
+        left = {m: f & first[m] for m, f in frames.items()}
+        second = self.second._keep(data, left, draw, rows)
+        return {m: f & second[m] for m, f in left.items()}
+
+    def __str__(self) -> str:
+        return f"{self.first} then {self.second}"
 
 
 @dataclass(frozen=True)
@@ -335,6 +364,10 @@ def parse(name: str) -> Protocol:
 
     Raises DataError for an unknown kind, an unknown or missing argument, or fractions that do not sum to 1.
     """
+    head, then, last = name.rpartition(" then ")
+    if then:
+        first, second = parse(head), parse(last)
+        return Then(first, second, complete_training=first.complete_training or second.complete_training)
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
     if not match:
         raise DataError(f"protocol {name!r} cannot be read; write a name such as {', '.join(_examples())}")

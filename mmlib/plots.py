@@ -1,4 +1,4 @@
-"""The figures of the notebooks: who misses what, training curves, embeddings, scores against missingness.
+"""The figures of the notebooks: who misses what, training curves, t-SNE maps, scores against missingness.
 
 Every function returns a Figure that pyplot no longer holds, so a notebook shows it once: as the value of its cell.
 """
@@ -6,7 +6,7 @@ Every function returns a Figure that pyplot no longer holds, so a notebook shows
 import math
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
@@ -34,9 +35,16 @@ WIDTH, HEIGHT = 7.0, 3.5  # inches
 # Dark violet instead of yellow, which cannot be read on white.
 PALETTE = [*sns.color_palette("colorblind")[:8], sns.color_palette("colorblind")[9], to_rgb("#55287d")]
 MISSING = to_rgb("#ebebeb")
+LOST = to_rgb("#c4c4c4")  # beside white padding, from which MISSING hardly differs
 REAL = to_rgb("#f2c12e")
 IMPUTED = {"image": to_rgb("#cc2936"), "text": to_rgb("#0b6fb8")}
 IMPUTED_OTHERS = [PALETTE[k] for k in (2, 4, 8, 7)]  # of the rest, those that stand out against yellow
+# Apart in lightness and marker, too: for the colour-blind and for print in grey.
+SENTIMENTS = {
+    "negative": {"color": to_rgb("#d9480f"), "marker": "v"},
+    "neutral": {"color": to_rgb("#b8b8b8"), "marker": "o"},
+    "positive": {"color": to_rgb("#0b4f8f"), "marker": "^"},
+}
 THEME = {
     **sns.axes_style("whitegrid"),
     "axes.edgecolor": "0.4",
@@ -63,38 +71,65 @@ _DASHES = [":", "-.", (0, (5, 4)), (0, (1, 4))]
 
 
 @plt.rc_context(THEME)
-def missingness(frames: Mapping[str, Bool[Tensor, "n _"]], rows: int = 60, title: str = "") -> Figure:
+def missingness(
+    frames: Mapping[str, Bool[Tensor, "n _"]],
+    rows: int = 60,
+    title: str = "",
+    real: Mapping[str, Bool[Tensor, "n _"]] | None = None,
+) -> Figure:
     """Who is missing what: the first `rows` samples frame by frame, and the share of each availability pattern.
 
     frames: per modality (n, T), True where observed; a vector feature has T = 1.
+    real: per modality (n, T), True where a frame exists at all. With it, what never existed (padding, a modality that
+        the sample lacks by nature) is white, and what was lost grey; without, both are the same pale grey.
 
-    Raises ValueError where there is no modality, no sample, or modalities differ in the number of samples.
+    Raises ValueError where there is no modality, no sample, modalities differ in the number of samples, `real` has
+    other modalities or shapes, or a frame is observed that does not exist.
     """
     counts = {m: len(f) for m, f in frames.items()}
     if not counts or 0 in counts.values() or len(set(counts.values())) > 1:
         raise ValueError(f"plots.missingness: needs the same samples, at least one, in each modality; got {counts}")
+    exist = {m: torch.ones_like(f) for m, f in frames.items()} if real is None else real
+    shapes, real_shapes = ({m: tuple(f.shape) for m, f in x.items()} for x in (frames, exist))
+    if shapes != real_shapes:
+        raise ValueError(f"plots.missingness: frames are {shapes} but real is {real_shapes}")
+    if impossible := [m for m, f in frames.items() if bool((f.cpu() & ~exist[m].cpu()).any())]:
+        raise ValueError(f"plots.missingness: {impossible[0]!r} is observed in frames that are not real")
     n = next(iter(counts.values()))
     shown = min(rows, n)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, HEIGHT), width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, HEIGHT), width_ratios=(3, 2) if real is None else (5, 2))
     plt.close(figure)
 
     # Every modality is equally wide: at one width per frame a vector would vanish beside 500 frames.
-    for k, f in enumerate(frames.values()):
-        colours = torch.tensor([MISSING, PALETTE[k % len(PALETTE)]])[f[:shown].long().cpu()]  # (shown, T, 3)
+    for k, (m, f) in enumerate(frames.items()):
+        colours = torch.tensor([(1.0, 1.0, 1.0), MISSING if real is None else LOST, PALETTE[k % len(PALETTE)]])
+        colours = colours[f[:shown].long().cpu() + exist[m][:shown].long().cpu()]  # (shown, T, 3)
         # Frames narrower than a pixel are averaged; ten rows for each sample keep its upper and lower edge sharp.
         pixels = colours.repeat_interleave(10, 0).numpy()
+        if real is not None:  # frames as sharp, and a white line between samples, which are padded differently
+            pixels = pixels.repeat(max(1, 500 // f.shape[1]), 1)
+            pixels[9::10] = 1
+            left.add_patch(Rectangle((k + 0.04, 0), 0.92, shown, fill=False, ec="0.7", lw=0.6, clip_on=False))
         left.imshow(pixels, extent=(k + 0.04, k + 0.96, shown, 0), aspect="auto", interpolation="antialiased")
     labels = [m if f.shape[1] == 1 else f"{m}\n{f.shape[1]} frames" for m, f in frames.items()]
     _categories(left, np.arange(len(labels)) + 0.5, labels, inches=3.2)
     left.set(xlim=(0, len(labels)), ylim=(shown, 0), ylabel=f"sample (first {shown} of {n})")
-    left.set_title("coloured: observed, pale: missing" + (" or padding" if "frames" in "".join(labels) else ""))
+    sequences = any(f.shape[1] > 1 for f in frames.values())
+    pale = "pale: missing" + (" or padding" if sequences else "")
+    grey = "grey: lost, white: " + ("padding" if sequences else "never there")
+    left.set_title(f"coloured: observed, {pale if real is None else grey}")
+    left.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     left.grid(False)
     left.spines[:].set_visible(False)
 
     shares = _pattern_shares(frames)  # %
     bars = right.barh(list(shares), list(shares.values()), color="0.6", height=min(0.7, 0.15 * len(shares)))
     right.bar_label(bars, [f"{share:.1f} %" for share in shares.values()], padding=3, fontsize=8)
-    right.set(xlim=(0, 1.3 * max(shares.values())), xlabel="share of samples (%)", title="available modalities")
+    right.set(
+        xlim=(0, (1.3 if real is None else 1.5) * max(shares.values())),
+        xlabel="share of samples (%)",
+        title="available modalities",
+    )
     right.set_xticks([tick for tick in right.get_xticks() if tick <= 100])
     right.set_ylim(-0.6, len(shares) - 0.4)
     right.invert_yaxis()
@@ -204,23 +239,19 @@ def embeddings(
         if len(a) != 2 or len(b) != 2 or a[1] != b[1] or a[1] < 2 or min(a[0], b[0]) < 5:
             needs = "the same width of at least 2, and at least 5 rows of each"
             raise ValueError(f"plots.embeddings: {m!r} is {a} real and {b} imputed; needs {needs}")
-    columns = min(3, len(real))
-    lines = math.ceil(len(real) / columns)
-    figure = plt.figure(figsize=(min(WIDTH, HEIGHT * columns), HEIGHT * lines))
-    plt.close(figure)
-    for k, m in enumerate(real):
+    figure, panels = _maps(len(real))
+    for k, (m, panel) in enumerate(zip(real, panels, strict=True)):
         order = np.random.default_rng(seed).permutation(max(len(real[m]), len(imputed[m])))
         picked = [order[order < len(x[m])][:limit] for x in (real, imputed)]
         x = np.concatenate([_array(x[m])[rows] for x, rows in zip((real, imputed), picked, strict=True)])
         is_imputed = np.repeat([0, 1], [len(rows) for rows in picked])
         at = _tsne(x, seed)
-        panel = figure.add_subplot(lines, columns, k + 1)
         for kind, colour in enumerate((REAL, IMPUTED.get(m, IMPUTED_OTHERS[k % 4]))):
             label = f"{('real', 'imputed')[kind]} ({len(picked[kind])})"
             panel.scatter(*at[is_imputed == kind].T, s=9, color=colour, alpha=0.7, lw=0, label=label)
         accuracy = _told_apart(x, is_imputed, np.concatenate(picked), seed)
         note = f"real vs imputed: accuracy {accuracy:.2f}\n(0.50 = indistinguishable)"
-        panel.set(xticks=[], yticks=[], xlabel=f"t-SNE 1\n\n{note}", ylabel="t-SNE 2")
+        panel.set_xlabel(f"t-SNE 1\n\n{note}")
         panel.set_title(m, pad=20)
         panel.legend(
             loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, markerscale=2, handletextpad=0, columnspacing=1
@@ -230,18 +261,110 @@ def embeddings(
     return figure
 
 
+@plt.rc_context(THEME)
+def representations(
+    clouds: Mapping[str, Float[Tensor, "_ _"]],
+    value: Float[Tensor, "_"] | Int[Tensor, "_"],
+    seed: int = 0,
+    limit: int = 600,
+    title: str = "",
+    neutral: float = 0.0,
+    names: Sequence[str] = (),
+) -> Figure:
+    """t-SNE of joint representations, one panel for each method, coloured by the target (Figure 6 of UMDF).
+
+    clouds: per method (n, h); row i is the same sample in each. At most `limit` samples are drawn, the same everywhere.
+    value: a float target, drawn as negative, neutral (exactly `neutral`) or positive; or class numbers, which index
+        `names` if there are any.
+    Below each panel: the balanced accuracy with which a linear classifier, cross-validated on the representations
+    themselves of the samples drawn, tells the groups apart, and the same for guessing. Left out of it are the neutral
+    samples and every group with fewer than 5 samples drawn, one for each fold; without two groups there is no number.
+    A method whose representations are all the same, but for rounding, is one dot, told apart as well as by guessing.
+
+    Raises ValueError where methods and `value` differ in the number of samples, it or `limit` is less than 5, the width
+    less than 2, something is not finite, a class number is negative or has no name, or a float target comes with names.
+    """
+    shapes = {m: tuple(x.shape) for m, x in clouds.items()}
+    if not shapes or any(len(s) != 2 or s[:1] != tuple(value.shape) or s[1] < 2 for s in shapes.values()):
+        needs = f"one value a sample and a width of at least 2; value is {tuple(value.shape)}, clouds are {shapes}"
+        raise ValueError(f"plots.representations: needs {needs}")
+    if min(len(value), limit) < 5:
+        raise ValueError(f"plots.representations: {len(value)} samples, limit {limit}; needs at least 5 of both")
+    if bad := [m for m, x in [("value", value), *clouds.items()] if not bool(x.isfinite().all())]:
+        raise ValueError(f"plots.representations: {bad[0]!r} is NaN or infinite")
+    group, groups = _groups(value.cpu(), neutral, names)
+    picked = np.random.default_rng(seed).permutation(len(value))[:limit]
+    group = group[picked]
+    drawn = [g for g in range(len(groups)) if (group == g).any()]
+    candidates = [g for g in drawn if not (value.is_floating_point() and groups[g][0] == "neutral")]
+    told = [g for g in candidates if (group == g).sum() >= 5]
+    figure, panels = _maps(len(clouds))
+    for (m, cloud), panel in zip(clouds.items(), panels, strict=True):
+        x = _array(cloud)[picked]
+        if np.ptp(x, axis=0).max() <= 1e-6 * np.abs(x).max():  # nothing but rounding, of which t-SNE makes a picture
+            x = np.zeros_like(x)
+        at = _tsne(x, seed) if x.any() else x[:, :2]
+        for g in drawn:
+            name, style = groups[g]
+            panel.scatter(*at[group == g].T, s=12, alpha=0.7, lw=0, **style, label=f"{name} ({(group == g).sum()})")
+        if not x.any():
+            panel.annotate("all the same", (0, 0), (0, 8), textcoords="offset points", ha="center", color="0.35")
+        note = "no accuracy: fewer than\ntwo groups of 5 samples"
+        if len(told) > 1:
+            rows = np.isin(group, told)
+            accuracy = _told_apart(x[rows], group[rows], picked[rows], seed)
+            some = f"{len(told)} of {len(candidates)}" if len(told) < len(candidates) else f"{len(told)}"
+            what = " vs ".join(groups[g][0] for g in told) if len(told) == 2 else f"{some} classes"
+            note = f"{textwrap.fill(what, 28)}:\naccuracy {accuracy:.2f} ({1 / len(told):.2f} = chance)"
+        panel.set_xlabel(f"t-SNE 1\n\n{note}")
+        panel.set_title(textwrap.fill(m, 26))
+    _legend_below(panels[0], markerscale=1.6, handlelength=1)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _groups(
+    value: Float[Tensor, "n"] | Int[Tensor, "n"], neutral: float, names: Sequence[str]
+) -> tuple[Int[np.ndarray, "n"], list[tuple[str, dict]]]:
+    """Number of each sample's group, and name and style of each group."""
+    if value.is_floating_point():
+        if names:
+            raise ValueError(f"plots.representations: names {list(names)} are for class numbers, not {value.dtype}")
+        return (1 + (value > neutral).long() - (value < neutral).long()).numpy(), list(SENTIMENTS.items())
+    low, high = int(value.min()), int(value.max())
+    names = names or [f"class {k}" for k in range(high + 1)]
+    if low < 0 or high >= len(names):
+        raise ValueError(f"plots.representations: class numbers from {low} to {high}, with {len(names)} names")
+    styles = [{"color": PALETTE[k % len(PALETTE)], "marker": _MARKERS[k % len(_MARKERS)]} for k in range(len(names))]
+    return value.long().numpy(), list(zip(names, styles, strict=True))
+
+
+def _maps(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of panels for t-SNE, up to three on a line."""
+    columns = min(3, count)
+    lines = math.ceil(count / columns)
+    figure = plt.figure(figsize=(min(WIDTH, HEIGHT * columns), HEIGHT * lines))
+    plt.close(figure)
+    figure.get_layout_engine().set(hspace=0.08)  # between the note below a panel and the title of the next
+    panels = [figure.add_subplot(lines, columns, k + 1) for k in range(count)]
+    for panel in panels:
+        panel.set(xticks=[], yticks=[], ylabel="t-SNE 2")
+    return figure, panels
+
+
 def _tsne(x: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n 2"]:
     # Another number of threads adds up in another order, and t-SNE makes another picture of the last bit.
     with threadpool_limits(1):
         return TSNE(init="pca", perplexity=min(30, (len(x) - 1) / 3), random_state=seed).fit_transform(x)
 
 
-def _told_apart(x: Float[np.ndarray, "n d"], is_imputed: np.ndarray, sample: np.ndarray, seed: int) -> float:
+def _told_apart(x: Float[np.ndarray, "n d"], group: np.ndarray, sample: np.ndarray, seed: int) -> float:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
     # A sample's real and imputed embeddings share a fold: a near twin of opposite label in the training folds would
     # push the accuracy below 0.5.
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-    scores = cross_val_score(classifier, x, is_imputed, groups=sample, cv=folds, scoring="balanced_accuracy")
+    scores = cross_val_score(classifier, x, group, groups=sample, cv=folds, scoring="balanced_accuracy")
     return float(scores.mean())
 
 
@@ -249,54 +372,66 @@ def _told_apart(x: Float[np.ndarray, "n d"], is_imputed: np.ndarray, sample: np.
 def degradation(
     table: pd.DataFrame,
     x: str,
-    y: str,
+    y: str | Sequence[str],
     label: str,
-    floor: Mapping[str, float] | None = None,
+    floor: Mapping[str, float | Sequence[float]] | None = None,
     ceiling: str | None = None,
 ) -> Figure:
     """Scores of methods as more goes missing: the mean over the rows of a point and one standard deviation.
 
     table: one row for each run, with a condition in column `x` (numbers give lines, names give points), a score in
-        column `y` and a method in column `label`.
-    floor: scores of trivial predictors, as thin lines. ceiling: the method drawn as a black dashed line.
+        column `y` and a method in column `label`. Several columns `y` give a panel each and one legend below.
+    floor: scores of trivial predictors, as thin lines; with several columns `y`, one score for each of them.
+    ceiling: the method drawn as a black dashed line.
 
-    Raises ValueError for a missing column, no row, or a ceiling that is no method.
+    Raises ValueError for a missing column, no row, a ceiling that is no method, or a floor with too few or many scores.
     """
-    _require(table, [x, y, label], "degradation")
+    columns = [y] if isinstance(y, str) else list(y)
+    _require(table, [x, *columns, label], "degradation")
     methods = list(dict.fromkeys(table[label]))
     if ceiling is not None and ceiling not in methods:
         raise ValueError(f"plots.degradation: no method {ceiling!r} in column {label!r}; there are {methods}")
+    floors = {name: np.atleast_1d(value) for name, value in (floor or {}).items()}
+    if wrong := [name for name, values in floors.items() if len(values) != len(columns)]:
+        raise ValueError(f"plots.degradation: floor {wrong[0]!r} needs a score for each of {columns}")
     numeric = pd.api.types.is_numeric_dtype(table[x]) and table[x].nunique() > 1  # one point is no line
     conditions = sorted(set(table[x])) if numeric else list(dict.fromkeys(table[x]))
-    points = table.groupby([label, x], observed=True)[y].agg(["mean", "std"]).fillna({"std": 0})
-
-    figure, panel = plt.subplots(figsize=(WIDTH, HEIGHT))
-    plt.close(figure)
     competing = [m for m in methods if m != ceiling]
     dodge = (np.arange(len(competing)) - (len(competing) - 1) / 2) * min(0.16, 0.8 / max(1, len(competing)))
-    for k, method in enumerate(competing):
-        at, mean, std = _series(points.loc[method], conditions, numeric)
-        style = {"color": PALETTE[k % len(PALETTE)], "marker": _MARKERS[k % len(_MARKERS)], "ms": 4, "label": method}
-        if numeric:
-            panel.plot(at, mean, **style)
-            panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=0.15, lw=0)
-        else:
-            panel.plot(at + dodge[k], mean, ls="none", **style)
-            panel.vlines(at + dodge[k], mean - std, mean + std, color=style["color"], lw=1)
-    if ceiling is not None:
-        at, mean, std = _series(points.loc[ceiling], conditions, numeric)
-        if not numeric:  # a bar across each category, with gaps between
-            at, mean, std = (at[:, None] + [-0.45, 0.45, np.nan]).ravel(), mean.repeat(3), std.repeat(3)
-        panel.plot(at, mean, color="black", ls="--", label=ceiling, zorder=1.9)
-        panel.fill_between(at, mean - std, mean + std, color="black", alpha=0.1, lw=0)
-    for k, (name, value) in enumerate((floor or {}).items()):
-        panel.axhline(value, color="0.35", lw=0.9, ls=_DASHES[k % len(_DASHES)], label=f"{name}: {value:.3f}", zorder=1)
-    if not numeric:
-        _categories(panel, np.arange(len(conditions)), [str(c) for c in conditions], inches=4.5)
-        panel.set_xlim(-0.5, len(conditions) - 0.5)
-    spread = "\n(mean ± std)" if points["std"].any() else ""
-    panel.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " ") + spread)
-    figure.legend(loc="outside right upper", title=label.replace("_", " "), alignment="left")
+
+    figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH, HEIGHT), squeeze=False)
+    plt.close(figure)
+    for i, (panel, column) in enumerate(zip(axes[0], columns, strict=True)):
+        points = table.groupby([label, x], observed=True)[column].agg(["mean", "std"]).fillna({"std": 0})
+        for k, method in enumerate(competing):
+            at, mean, std = _series(points.loc[method], conditions, numeric)
+            style = {"color": PALETTE[k % len(PALETTE)], "marker": _MARKERS[k % len(_MARKERS)], "ms": 4}
+            if numeric:
+                panel.plot(at, mean, label=method, **style)
+                panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=0.15, lw=0)
+            else:
+                panel.plot(at + dodge[k], mean, ls="none", label=method, **style)
+                panel.vlines(at + dodge[k], mean - std, mean + std, color=style["color"], lw=1)
+        if ceiling is not None:
+            at, mean, std = _series(points.loc[ceiling], conditions, numeric)
+            if not numeric:  # a bar across each category, with gaps between
+                at, mean, std = (at[:, None] + [-0.45, 0.45, np.nan]).ravel(), mean.repeat(3), std.repeat(3)
+            panel.plot(at, mean, color="black", ls="--", label=ceiling, zorder=1.9)
+            panel.fill_between(at, mean - std, mean + std, color="black", alpha=0.1, lw=0)
+        for k, (name, values) in enumerate(floors.items()):
+            scores = ", ".join(f"{value:.3f}" for value in values)
+            style = {"color": "0.35", "lw": 0.9, "ls": _DASHES[k % len(_DASHES)], "zorder": 1}
+            panel.axhline(values[i], label=f"{name}: {scores}", **style)
+        if not numeric:
+            inches = 4.5 if len(columns) == 1 else 5.6 / len(columns)
+            _categories(panel, np.arange(len(conditions)), [str(c) for c in conditions], inches)
+            panel.set_xlim(-0.5, len(conditions) - 0.5)
+        spread = "\n(mean ± std)" if points["std"].any() else ""
+        panel.set(xlabel=x.replace("_", " "), ylabel=column.replace("_", " ") + spread)
+    if len(columns) == 1:
+        figure.legend(loc="outside right upper", title=label.replace("_", " "), alignment="left")
+    else:
+        _legend_below(axes[0, 0], title=label.replace("_", " "))
     return figure
 
 
@@ -326,6 +461,18 @@ def _categories(panel: Axes, at: np.ndarray, labels: list[str], inches: float) -
     slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     fits = _LETTER * longest * len(labels) < inches
     panel.set_xticks(at, labels, **({} if fits else slanted))
+
+
+def _legend_below(panel: Axes, handlelength: float = 2.0, **options) -> None:
+    """One legend for the whole figure, of what is in this panel, below everything and in as few lines as fit."""
+    handles, labels = panel.get_legend_handles_labels()
+    widths = [(handlelength + 1.8) * 8 / 72 + 0.8 * _LETTER * len(label) for label in labels]  # inches
+    for lines in range(1, len(labels) + 1):
+        ncols = math.ceil(len(labels) / lines)
+        if sum(max(column) for column in np.array_split(widths, ncols)) <= panel.figure.get_figwidth():
+            break
+    options |= {"handlelength": handlelength, "columnspacing": 1, "ncols": ncols}
+    panel.figure.legend(handles, labels, loc="outside lower center", **options)
 
 
 def _array(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n d"]:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmlib import metrics, missing
@@ -69,6 +69,7 @@ def fit(
     batch_size: int = 32,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
+    clip: float | None = None,
     monitor: str | None = None,
     patience: int | None = None,
     folder: Path | str | None = None,
@@ -77,14 +78,15 @@ def fit(
     """Trains a system with Adam through all its stages and leaves it with the weights that scored best on validation.
 
     protocol: what is missing in training; valid_protocol: in validation (default: the same).
-    epochs: of every stage, or one number per stage. monitor: the validation metric of the last stage's epochs
-    (default: `metrics.PRIMARY`). patience: stop after so many epochs without a better score.
+    epochs: of every stage, or one number per stage. clip: the largest norm of a gradient (default: any).
+    monitor: the validation metric of the last stage's epochs (default: `metrics.PRIMARY`). patience: stop after so many
+    epochs without a better score.
     folder: where checkpoints go; a run that was killed goes on from there and ends with the same weights, bit for bit.
     Raises TrainingError for a non-finite loss, naming the rows, and for a folder that holds another run.
     """
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
-    run = _Run(system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, monitor, patience)
+    run = _Run(system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, clip, monitor, patience)
     run.plan(epochs)
     with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         run.open(folder)
@@ -148,10 +150,12 @@ def _predictions(
 class _Run:
     """State of one `fit`: where it stands (stage, epoch, step), and how that goes to disk and back."""
 
-    def __init__(self, system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, monitor, patience):
+    def __init__(
+        self, system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, clip, monitor, patience
+    ):
         self.system, self.data, self.protocol, self.valid_protocol = system, data, protocol, valid_protocol
         self.seed, self.batch_size, self.lr, self.weight_decay = seed, batch_size, lr, weight_decay
-        self.patience, self.history = patience, History(monitor or metrics.PRIMARY[data.task])
+        self.clip, self.patience, self.history = clip, patience, History(monitor or metrics.PRIMARY[data.task])
         self.stage, self.epoch, self.step = 0, 0, 0
         self.best: dict[str, Tensor] = {}
         self.terms: tuple[str, ...] = ()
@@ -173,6 +177,8 @@ class _Run:
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise TrainingError(f"{name} is {count}, it must be at least 1")
+        if self.clip is not None and not self.clip > 0:
+            raise TrainingError(f"clip is {self.clip}, it must be above 0")
 
     def train(self, progress: bool) -> None:
         system, stages = self.system, self.system.stages
@@ -227,6 +233,8 @@ class _Run:
         total = sum(terms.values())
         self.optimizer.zero_grad()
         total.backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.system.parameters_of(stage), self.clip)
         self.optimizer.step()
         self.system.after_step(batch, stage)
         if self.step == 0:
@@ -300,6 +308,7 @@ class _Run:
             "batch_size": self.batch_size,
             "lr": self.lr,
             "weight_decay": self.weight_decay,
+            "clip": self.clip,
             "monitor": self.history.metric,
             "patience": self.patience,
         }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmlib.data import synthetic
 from mmlib.data.dataset import DataError, Dataset
 
 
@@ -127,3 +128,20 @@ def test_fingerprint_sees_content_not_names():
     assert one.fingerprint != small(target=torch.tensor([1, 1, 1, 0])).fingerprint
     assert one.fingerprint != small(**changed("text", 0, 0, 9.0)).fingerprint
     assert one.fingerprint != small(fold=np.array([1, 1, 2, 2])).fingerprint
+
+
+def test_one_vs_rest_makes_each_class_a_problem():
+    data = synthetic.like("iemocap", dim=4, frames=3).sample({"train": 30, "valid": 5, "test": 5})
+    problems = data.one_vs_rest()
+    assert problems.task == "multibinary" and problems.outputs == 4 and problems.label_names == data.label_names
+    assert torch.equal(problems.target.argmax(1), data.target) and bool((problems.target.sum(1) == 1).all())
+    assert problems.provenance["derived"] == ["one yes/no problem per class"]
+    with pytest.raises(DataError, match="is for multiclass data, the task is multibinary"):
+        problems.one_vs_rest()
+
+
+def test_shifted_targets_keep_their_distances():
+    data = synthetic.like("mosi", dim=4, frames=3).sample({"train": 8, "valid": 2, "test": 2})
+    assert torch.equal(data.shifted(3.0).target, data.target - 3.0)
+    with pytest.raises(DataError, match="the task is multiclass"):
+        synthetic.like("iemocap", dim=4, frames=3).sample({"train": 8, "valid": 2, "test": 2}).shifted(1.0)

@@ -17,6 +17,7 @@ from mmlib.data.dataset import SPLITS, DataError
 ALL = [
     "complete", "patterns", "frames(0.3)", "frames(1)", "rate(0.4)", "rate(0.4, lose=1)", "slots(0.5)",
     "mar(text, given=audio, rate=0.5)", "mnar(text, given=target, rate=0.4)", "mnar(text, given=text, rate=0.3)",
+    "available(text, audio) then frames(0.5)", "rate(0.4) then frames(0.9)",
 ]  # fmt: skip
 FILMS = ["complex_20_40_40", "100_image_20_text", "20_image_100_text", "complex_20_40_40_bernoulli"]
 
@@ -130,6 +131,58 @@ def test_frame_rate_is_met_and_padding_stays_invisible(clips):
         assert abs(int(f.sum()) / int(real[m].sum()) - 0.7) < 0.03
     alone = missing.parse("frames(1)").observed(clips, "train", 0)
     assert torch.equal(sum(f.sum(1) for f in alone.values()), torch.ones(300, dtype=torch.int64)), "one frame survives"
+
+
+def padded_in_front(data, extra=0):
+    """The same sequences with their padding moved to the front, and `extra` more of it."""
+    features, frames = {}, {}
+    for m, x in data.features.items():
+        shift = x.shape[1] - data.frames[m].sum(1)  # (N,)
+        column = (torch.arange(x.shape[1]) - shift[:, None]) % x.shape[1]
+        features[m] = torch.nn.functional.pad(x.gather(1, column[..., None].expand_as(x)), (0, 0, extra, 0))
+        frames[m] = torch.nn.functional.pad(data.frames[m].gather(1, column), (extra, 0))
+    return replace(data, features=features, frames=frames)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_padding_in_front_or_at_the_end_changes_no_loss_and_no_rate(clips, rate):
+    protocol, front = missing.parse(f"frames({rate})"), padded_in_front(clips, extra=3)
+    assert any(bool((~front.frames[m][:, :4].any(1)).any()) for m in front.modalities), "some rows are padded in front"
+    rows = clips.rows("train")
+    end, other = protocol.observed(clips, "train", 5), protocol.observed(front, "train", 5)
+    for m in clips.modalities:
+        real = clips.frames[m][rows], front.frames[m][rows]
+        lost = [[seen[r].tolist() for seen, r in zip(v, f)] for v, f in ((end[m], real[0]), (other[m], real[1]))]
+        assert lost[0] == lost[1], "the k-th real frame has the same fate wherever it stands"
+    shares = [missing.summary(data, protocol, 5)["frames visible"].tolist() for data in (clips, front)]
+    assert shares[0] == shares[1]
+
+
+def test_frames_is_exact_in_expectation_at_every_rate():
+    data = synthetic.like("mosi", dim=2, frames=40).sample({"train": 1500, "valid": 1, "test": 1}, 0)
+    real = sum(int(data.frames[m][data.rows("train")].sum()) for m in data.modalities)
+    for rate in (0.0, 0.1, 0.5, 0.9):
+        visible = missing.parse(f"frames({rate})").observed(data, "train", 0)
+        share = sum(int(f.sum()) for f in visible.values()) / real
+        assert abs(share - (1 - rate)) < 4 * (rate * (1 - rate) / real) ** 0.5 + 1e-12
+    everything = missing.parse("frames(1)").observed(data, "train", 0)
+    left = torch.stack([f.sum(1) for f in everything.values()]).sum(0)
+    assert bool((left == 1).all()), "of a row that would lose all frames the luckiest one stays"
+
+
+def test_then_loses_frames_of_what_the_first_leaves(clips):
+    both = missing.parse("available(text) then frames(0.5)")
+    seen, frames_alone = both.observed(clips, "train", 0), missing.parse("frames(0.5)").observed(clips, "train", 0)
+    assert not bool(seen["audio"].any()) and not bool(seen["vision"].any())
+    alone = frames_alone["text"]
+    assert torch.equal(seen["text"][alone.any(1)], alone[alone.any(1)]), "a frame's fate is the same in every protocol"
+    spared = seen["text"][~alone.any(1)]
+    assert len(spared) > 0 and bool((spared.sum(1) == 1).all()), "a row that would lose everything keeps one frame"
+    assert str(both) == "available(text) then frames(rate=0.5)"
+    with pytest.raises(DataError, match="'patterns' is redrawn and stands alone"):
+        missing.parse("patterns then frames(0.5)").observed(clips, "train", 0)
+    with pytest.raises(DataError, match="no modality 'image'"):
+        missing.parse("frames(0.5) then available(image)").observed(clips, "train", 0)
 
 
 def test_rate_hits_the_exact_share_and_the_asked_number(clips):

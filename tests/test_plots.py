@@ -87,6 +87,47 @@ def test_missingness_refuses(frames):
         plots.missingness(frames)
 
 
+REAL = {"image": FRAMES["image"] | torch.arange(5)[:, None].eq(3), "audio": torch.tensor([[True, True, False]] * 5)}
+
+
+def test_missingness_tells_lost_frames_from_padding():
+    frames = {m: f & REAL[m] for m, f in FRAMES.items()}
+    panel = plots.missingness(frames, real=REAL).axes[0]
+    for k, (image, m) in enumerate(zip(panel.images, frames, strict=True)):
+        pixels = np.asarray(image.get_array())
+        height, width = len(pixels) // 5, pixels.shape[1] // frames[m].shape[1]
+        for row, column in np.ndindex(*frames[m].shape):
+            expected = plots.PALETTE[k] if frames[m][row, column] else plots.LOST if REAL[m][row, column] else (1, 1, 1)
+            cell = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
+            np.testing.assert_allclose(cell[:-1], np.broadcast_to(expected, cell[:-1].shape), atol=1e-6)
+            assert (cell[-1] == 1).all()  # the line below
+    assert panel.get_title() == "coloured: observed, grey: lost, white: padding"
+    vector = {"image": FRAMES["image"]}
+    assert plots.missingness(vector, real=vector).axes[0].get_title().endswith("white: never there")
+
+
+@pytest.mark.parametrize(
+    "real, message",
+    [
+        ({"image": REAL["image"]}, "but real is {'image': "),
+        (
+            {"image": REAL["image"], "audio": REAL["audio"][:, :2]},
+            r"'audio': \(5, 3\)} but real is .*'audio': \(5, 2\)",
+        ),
+        (REAL, "'audio' is observed in frames that are not real"),
+    ],
+    ids=["modality lacks", "other length", "observed but not real"],
+)
+def test_missingness_refuses_what_is_not_real(real, message):
+    with pytest.raises(ValueError, match=message):
+        plots.missingness(FRAMES, real=real)
+
+
+def test_missingness_counts_whole_samples():
+    FigureCanvasAgg(figure := plots.missingness({"image": torch.ones(20, 1, dtype=torch.bool)})).draw()
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["0", "5", "10", "15", "20"]
+
+
 # Training curves
 
 
@@ -220,6 +261,118 @@ def test_embeddings_refuse(real, imputed, message):
         plots.embeddings(real, imputed)
 
 
+# Joint representations
+
+
+SIGNS = torch.tensor([-1.0, 0.0, 2.0]).repeat(20)  # negative, neutral, positive
+
+
+def places(panel):
+    return np.concatenate([points.get_offsets() for points in panel.collections])
+
+
+def test_representations_number_of_like_and_of_separate_groups():
+    clouds = {"blind": cloud(60, 8, 0), "UMDF": cloud(60, 6, 1) + 10 * SIGNS[:, None] * (SIGNS[:, None] != 0)}
+    figure = plots.representations(clouds, SIGNS, title="a title")
+    assert accuracies(figure) == [pytest.approx(0.5, abs=0.2), 1.0]
+    for panel, name in zip(figure.axes, clouds, strict=True):
+        assert panel.get_title() == name and panel.get_ylabel() == "t-SNE 2" and panel.get_legend() is None
+        assert re.search(r"negative vs positive:\naccuracy .* \(0.50 = chance\)$", panel.get_xlabel())
+        assert len(places(panel)) == 60
+    assert legend(figure) == ["negative (20)", "neutral (20)", "positive (20)"]
+    assert figure.get_suptitle() == "a title"
+
+
+def test_representations_leave_neutral_samples_out_of_the_number():
+    clouds = {
+        "UMDF": torch.where(SIGNS[:, None] == 0, 100 * cloud(60, 4, 0), cloud(60, 4, 1, shift=10) * SIGNS[:, None])
+    }
+    assert accuracies(plots.representations(clouds, SIGNS)) == [1.0]
+    moved = plots.representations(
+        clouds, SIGNS, neutral=-1.0
+    )  # what was negative is neutral, what was neutral positive
+    assert legend(moved) == ["neutral (20)", "positive (40)"]
+    assert moved.axes[0].get_xlabel().endswith("no accuracy: fewer than\ntwo groups of 5 samples")
+
+
+def test_representations_of_sentiments_differ_in_marker_and_lightness():
+    points = plots.representations({"UMDF": cloud(60, 4, 0)}, SIGNS).axes[0].collections
+    assert len({p.get_paths()[0].vertices.tobytes() for p in points}) == 3
+    lightness = sorted(p.get_facecolor()[0, :3] @ [0.2126, 0.7152, 0.0722] for p in points)
+    assert np.diff(lightness).min() > 0.1
+
+
+def test_representations_show_the_same_samples_in_each_panel():
+    clouds = {"a": cloud(60, 8, 0), "b": cloud(60, 8, 0), "c": cloud(60, 8, 1)}
+
+    def drawn(seed):
+        figure = plots.representations(clouds, SIGNS, seed=seed, limit=30)
+        shown = [places(panel) for panel in figure.axes]
+        assert {len(place) for place in shown} == {30}
+        assert len({tuple(len(p.get_offsets()) for p in panel.collections) for panel in figure.axes}) == 1
+        np.testing.assert_array_equal(shown[0], shown[1])
+        return shown[0]
+
+    np.testing.assert_array_equal(drawn(0), drawn(0))
+    assert not np.array_equal(drawn(0), drawn(1))
+
+
+def test_representations_of_classes():
+    number = torch.tensor([0, 2, 3] * 10 + [1] * 4)
+    clouds = {"UMDF": cloud(34, 4, 0) + 20 * torch.eye(4)[number]}
+    figure = plots.representations(clouds, number, names=["happy", "sad", "neutral", "angry"])
+    assert legend(figure) == ["happy (10)", "sad (4)", "neutral (10)", "angry (10)"]
+    # Four sad samples are too few for five folds; a class that is called neutral is one like the others.
+    assert figure.axes[0].get_xlabel().endswith("3 of 4 classes:\naccuracy 1.00 (0.33 = chance)")
+    points = figure.axes[0].collections
+    assert len({tuple(p.get_facecolor()[0]) for p in points}) == 4
+    assert len({p.get_paths()[0].vertices.tobytes() for p in points}) == 4
+    two = plots.representations({"UMDF": clouds["UMDF"][:30]}, number[:30].clamp(max=2))
+    assert legend(two) == ["class 0 (10)", "class 2 (20)"]
+    assert two.axes[0].get_xlabel().endswith("class 0 vs class 2:\naccuracy 1.00 (0.50 = chance)")
+
+
+def test_representations_that_are_all_the_same_are_one_dot():
+    rounding = 1e-8 * cloud(60, 4, 0)
+    figure = plots.representations({"zero": torch.zeros(60, 4), "collapsed": 0.1 + rounding}, SIGNS)
+    assert accuracies(figure) == [0.5, 0.5]
+    for panel in figure.axes:
+        assert not places(panel).any() and [t.get_text() for t in panel.texts] == ["all the same"]
+    assert not plots.representations({"UMDF": rounding}, SIGNS).axes[0].texts  # small, yet not the same
+
+
+def test_representations_of_few_samples_and_of_four_methods():
+    names = ["UMDF", "MissModal", "CorrKD", "late fusion"]
+    figure = plots.representations({m: cloud(5, 3, k) for k, m in enumerate(names)}, SIGNS[:5])
+    assert [panel.get_title() for panel in figure.axes] == names
+    assert len({panel.get_position().y0 for panel in figure.axes}) == 2  # three on a line
+
+
+NAN = cloud(9, 4, 0).index_fill(0, torch.tensor([3]), float("nan"))
+
+
+@pytest.mark.parametrize(
+    "clouds, value, options, message",
+    [
+        ({}, SIGNS, {}, r"clouds are \{\}"),
+        ({"a": cloud(9, 4, 0), "b": cloud(8, 4, 0)}, SIGNS[:9], {}, r"one value a sample .* 'b': \(8, 4\)"),
+        ({"a": cloud(9, 4, 0)}, SIGNS[:8], {}, r"one value a sample .* value is \(8,\)"),
+        ({"a": cloud(9, 1, 0)}, SIGNS[:9], {}, "width of at least 2"),
+        ({"a": cloud(4, 4, 0)}, SIGNS[:4], {}, "4 samples, limit 600; needs at least 5"),
+        ({"a": cloud(9, 4, 0)}, SIGNS[:9], {"limit": 4}, "9 samples, limit 4; needs at least 5"),
+        ({"a": cloud(9, 4, 0), "b": NAN}, SIGNS[:9], {}, "'b' is NaN or infinite"),
+        ({"a": cloud(9, 4, 0)}, NAN[:, 0], {}, "'value' is NaN or infinite"),
+        ({"a": cloud(9, 4, 0)}, SIGNS[:9], {"names": ["sad"]}, "are for class numbers, not torch.float32"),
+        ({"a": cloud(9, 4, 0)}, torch.arange(9), {"names": ["sad"]}, "class numbers from 0 to 8, with 1 names"),
+        ({"a": cloud(9, 4, 0)}, torch.arange(9) - 1, {}, "class numbers from -1 to 7"),
+    ],
+    ids="empty,unequal,other values,narrow,few,low limit,nan,nan value,named floats,unnamed,negative".split(","),
+)
+def test_representations_refuse(clouds, value, options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.representations(clouds, value, **options)
+
+
 # Scores against missingness
 
 
@@ -274,8 +427,25 @@ def test_degradation_tells_twenty_methods_apart():
     assert len({(to_rgb(line.get_color()), line.get_marker()) for line in panel.lines}) == 20
 
 
+def test_degradation_of_several_scores_gives_a_panel_each_and_one_legend():
+    table = runs([0.0, 0.5], ["A", "oracle", "B"]).assign(mae=lambda rows: 2 - rows["macro_f1"].round(1))
+    scores, options = ["mae", "macro_f1"], {"floor": {"majority": [1.5, 0.25]}, "ceiling": "oracle"}
+    figure = plots.degradation(table, "missing_rate", scores, "method", **options)
+    assert [panel.get_ylabel() for panel in figure.axes] == ["mae", "macro f1\n(mean ± std)"]
+    assert [panel.get_xlabel() for panel in figure.axes] == ["missing rate"] * 2
+    np.testing.assert_allclose([panel.lines[0].get_ydata() for panel in figure.axes], [[1.1, 1.2], [0.91, 0.81]])
+    assert [panel.lines[3].get_ydata()[0] for panel in figure.axes] == [1.5, 0.25]
+    assert legend(figure) == ["A", "B", "oracle", "majority: 1.500, 0.250"] and len(figure.legends) == 1
+    for one in zip(*(panel.lines for panel in figure.axes), strict=True):
+        assert len({(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in one}) == 1
+
+
 def test_degradation_refuses():
     table = runs([0.0], ["A"])
+    with pytest.raises(ValueError, match="floor 'majority' needs a score for each of"):
+        plots.degradation(table, "missing_rate", ["macro_f1", "macro_f1"], "method", {"majority": 0.25})
+    with pytest.raises(ValueError, match="no column 'mae'; it has"):
+        plots.degradation(table, "missing_rate", ["macro_f1", "mae"], "method")
     with pytest.raises(ValueError, match="no column 'rate'; it has"):
         plots.degradation(table, "rate", "macro_f1", "method")
     with pytest.raises(ValueError, match="no rows"):
@@ -290,8 +460,21 @@ def test_degradation_refuses():
 LONG = ["100_image_20_text", "20_image_100_text", "complex_20_40_40", "complex_40_40_20", "40_image_100_text"]
 DRAWN = {
     "missingness": lambda: plots.missingness(FRAMES, title="a title"),
+    "frames": lambda: plots.missingness(REAL, title="a title", real=REAL),
     "losses": lambda: plots.losses(history({"a long stage name": 2, "another long one": 3, "the last stage": 90})),
     "embeddings": lambda: plots.embeddings(*2 * [{m: cloud(12, 3, 0) for m in ("image", "text", "audio")}]),
+    "representations": lambda: plots.representations(
+        {f"a method whose name is longer than its panel {k}": cloud(60, 3, k) for k in range(4)}, SIGNS, title="a title"
+    ),
+    "one representation": lambda: plots.representations({"UMDF": cloud(60, 3, 0)}, SIGNS, title="a title"),
+    "classes": lambda: plots.representations(
+        {"UMDF": cloud(60, 3, 0)}, torch.arange(60) % 7, names=[f"a long emotion {k}" for k in range(7)]
+    ),
+    "two scores": lambda: plots.degradation(
+        runs([0.0, 0.1, 0.2], [f"a method {k}" for k in range(10)]).assign(mae=1.0),
+        *("missing_rate", ["macro_f1", "mae"], "method", {"training mean": [0.1, 1.2]}),
+    ),
+    "two scores by name": lambda: plots.degradation(runs(LONG, ["A", "B"]), "missing_rate", ["macro_f1"] * 2, "method"),
     "numbers": lambda: plots.degradation(
         runs([0.0, 0.1, 0.2], [f"a method {k}" for k in range(10)]), "missing_rate", "macro_f1", "method"
     ),

@@ -191,6 +191,27 @@ class Dataset:
         rows = torch.stack([self.present[m] for m in modalities]).all(0)
         return self.subset(rows, f"rows that have {' and '.join(modalities)}")
 
+    def one_vs_rest(self) -> "Dataset":
+        """Classes as separate yes/no problems, one per class: the way MulT and its successors score IEMOCAP's emotions.
+
+        Raises DataError unless the task is multiclass.
+        """
+        if self.task != "multiclass":
+            raise DataError(f"{self.where}: one_vs_rest is for multiclass data, the task is {self.task}")
+        target = torch.nn.functional.one_hot(self.target, self.outputs).float()
+        return replace(
+            self, task="multibinary", target=target, provenance=self._derived("one yes/no problem per class")
+        )
+
+    def shifted(self, zero: float) -> "Dataset":
+        """Regression targets counted from `zero`: the value that separates negative from positive becomes 0.
+
+        Raises DataError unless the task is regression.
+        """
+        if self.task != "regression":
+            raise DataError(f"{self.where}: only regression targets can be shifted, the task is {self.task}")
+        return replace(self, target=self.target - zero, provenance=self._derived(f"target minus {zero:g}"))
+
     def standardised(self) -> "Dataset":
         """Each feature to mean 0 and deviation 1 over the observed frames of the train rows; a constant one becomes 0.
 

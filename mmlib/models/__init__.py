@@ -3,9 +3,11 @@
 from mmlib.models.base import Prediction, System
 from mmlib.models.simc import SIMC
 from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
+from mmlib.models.umdf import UMDF
 
 MODELS: dict[str, type[System]] = {
     "simc": SIMC,
+    "umdf": UMDF,
     "prior": Prior,
     "all_zeros": AllZeros,
     "unimodal": Unimodal,

@@ -1,0 +1,332 @@
+"""UMDF: one network teaches itself across two views of a sample that miss different things.
+
+Li, Yang, Lei, Wang, Wang, Su, Yang, Wang, Sun, Zhang: A Unified Self-Distillation Framework for Multimodal Sentiment
+Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released; what the paper leaves open is filled so:
+
+  views         each has a random set of modalities (all non-empty sets equally likely), of which each frame is lost with a
+                probability from {0, .1, ..., p_max}; the two always differ where the row has more than one modality
+  lambda1, 2    not given: 0.1 and 1, to be chosen on validation
+  Eq 2          the kernel is not given: the mean of five Gaussian kernels around the median squared distance. What the
+                paper calls the unbiased estimator is the biased one, the default; estimator='unbiased' is the other
+  Eq 3          averages a number over i that does not depend on i, and ignores which a belongs to which b;
+                feature='paired' compares each row's two views instead
+  Eq 5          f_y is the final classifier (f_y='shared'); a head trained by this loss alone (f_y='separate') may answer
+                the same to everything
+  Eq 7          MCIM layer l + 1 takes the outputs of layer l as targets and as sources; missing and padded frames are
+                attended to like others (masked=True: they are not)
+  T             modalities of other lengths are interpolated to that of the first sequence; 'last' is the last step at
+                which a sequence is observed
+  DFIM          "matrix multiplication of M_k with H_k" would leave one vector where Eq 10 needs a sequence: taken as a
+                product frame by frame, times T, as softmax weights shrink frames to 1 / T (scaling='length' | 'none')
+  task loss     squared error as printed, although MAE is reported (error='absolute' is the other)
+  dropout       MulT's values but for attention weights, which are not dropped: .1 on residuals and in the FFN, .25 on Z
+"""
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mmlib.data.dataset import Batch, DataError
+from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerLayer, mlp, positions
+from mmlib.models.base import Prediction, System, task_loss
+
+Sequences = list[Float[Tensor, "B _ d"]]
+Frames = dict[str, Bool[Tensor, "B _"]]
+_BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+def mmd2(
+    h_a: Float[Tensor, "n h"], h_b: Float[Tensor, "n h"], kernel: str = "rbf", estimator: str = "biased"
+) -> Float[Tensor, ""]:
+    """Eq 1, 2: |mean phi(h_a) - mean phi(h_b)|^2 in the space of the kernel, from two samples of n vectors.
+
+    'biased' is Eq 2 as printed, diagonal included; 'unbiased' leaves each vector's product with itself out of the two
+    inner means, and is 0 for n = 1, where nothing is left.
+    """
+    n, h = len(h_a), torch.cat((h_a, h_b))
+    K = h @ h.T  # (2n, 2n)
+    if kernel == "rbf":
+        norm = K.diagonal()
+        distance = (norm[:, None] + norm - 2 * K).clamp(min=0)
+        apart = torch.ones_like(K, dtype=torch.bool).triu(1)
+        bandwidth = distance.detach()[apart].median().clamp(min=1e-12)
+        K = sum(torch.exp(-distance / (c * bandwidth)) for c in _BANDWIDTHS) / len(_BANDWIDTHS)
+    within, between = K[:n, :n] + K[n:, n:], K[:n, n:]
+    if estimator == "biased":
+        return within.mean() - 2 * between.mean()
+    if n == 1:
+        return 0 * between.sum()
+    return (within.sum() - within.diagonal().sum()) / (n * (n - 1)) - 2 * between.mean()
+
+
+def kl(log_p: Float[Tensor, "*B C"], log_q: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
+    """Eq 4, per row: KL(p || q) = sum_c p_c log(p_c / q_c), natural logarithm."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def js(logits_a: Float[Tensor, "n C"], logits_b: Float[Tensor, "n C"], task: str) -> Float[Tensor, ""]:
+    """Eq 5: Jensen-Shannon divergence of what the two views say, averaged over rows: 0 .. ln 2.
+
+    multiclass: of the softmax over C classes. multilabel, multibinary: of each label's yes and no, averaged over labels.
+    """
+    if task == "multiclass":
+        log_a, log_b = logits_a.log_softmax(1), logits_b.log_softmax(1)  # (n, C)
+    else:
+        log_a, log_b = (torch.stack((F.logsigmoid(x), F.logsigmoid(-x)), 2) for x in (logits_a, logits_b))  # (n, C, 2)
+    log_m = torch.logaddexp(log_a, log_b) - math.log(2)
+    return (kl(log_a, log_m) + kl(log_b, log_m)).mean() / 2
+
+
+class _Target(nn.Module):
+    """The weights with which one modality looks at the others in one MCIM layer."""
+
+    def __init__(self, d: int, heads: int, others: int):
+        super().__init__()
+        self.coarse, self.norm_coarse = CrossmodalAttention(d, heads), nn.LayerNorm(d)
+        self.fine = nn.ModuleList([CrossmodalAttention(d, heads) for _ in range(others)])
+        self.norm_fine = nn.ModuleList([nn.LayerNorm(d) for _ in range(others)])
+        self.ffn, self.norm_ffn = mlp(d, 4 * d, d), nn.LayerNorm(d)
+
+
+class MCIM(nn.Module):
+    """One layer of multi-grained crossmodal interaction: Z_1 .. Z_M -> Z_1^h .. Z_M^h, each (B, T_m, d).
+
+    interaction 'self' puts self-attention in the place of every crossmodal attention (the paper's ablation).
+    """
+
+    def __init__(self, modalities: int, d: int, heads: int, dropout: float, interaction: str):
+        super().__init__()
+        self.interaction, self.dropout = interaction, FrameDropout(dropout)
+        self.targets = nn.ModuleList([_Target(d, heads, modalities - 1) for _ in range(modalities)])
+
+    def coarse(self, Z: Sequences, m: int, observed: list[Tensor] | None = None) -> Float[Tensor, "B T d"]:
+        """Eq 8: Z_m^c = LN(CA(Z_{all}, Z_m) + Z_m), Z_{all} the frames of all modalities in one sequence."""
+        w = self.targets[m]
+        source = self._source(Z, m, range(len(Z)), observed)
+        return w.norm_coarse(self.dropout(w.coarse(source[0], Z[m], source[1])) + Z[m])
+
+    def fine(self, Z: Sequences, Z_c: Tensor, m: int, observed: list[Tensor] | None = None) -> Float[Tensor, "B T d"]:
+        """Eq 9: Z_m^f = sum over the others j of LN(CA(Z_{mj}, Z_m^c) + Z_m^c)."""
+        w, others = self.targets[m], [j for j in range(len(Z)) if j != m]
+        sources = [self._source(Z, m, (m, j), observed) for j in others]
+        return sum(
+            norm(self.dropout(CA(source[0], Z_c, source[1])) + Z_c)
+            for CA, norm, source in zip(w.fine, w.norm_fine, sources)
+        )
+
+    def forward(self, Z: Sequences, observed: list[Tensor] | None = None) -> Sequences:
+        """Z_m^h = LN(F_theta(Z_m^f) + Z_m^f) for every modality m."""
+        Z_f = [self.fine(Z, self.coarse(Z, m, observed), m, observed) for m in range(len(Z))]
+        return [w.norm_ffn(self.dropout(w.ffn(z)) + z) for w, z in zip(self.targets, Z_f)]
+
+    def _source(self, Z, m, which, observed) -> tuple[Tensor, Tensor | None]:
+        which = (m,) if self.interaction == "self" else which
+        return torch.cat([Z[j] for j in which], 1), observed and torch.cat([observed[j] for j in which], 1)
+
+
+class DFIM(nn.Module):
+    """Dynamic feature integration: H_a, H_b -> H-bar, all (B, T, Md)."""
+
+    def __init__(self, width: int, heads: int, depth: int, dropout: float, integration: str, scaling: str):
+        super().__init__()
+        self.integration, self.scaling = integration, scaling
+        if integration == "dfim":
+            self.score = nn.Linear(width, 1, bias=False)  # a bias would vanish in the softmax
+            self.gate = nn.Conv1d(2 * width, width, 3, padding=1)
+        else:
+            self.project = nn.Linear(2 * width, width)
+        self.encoder = nn.Sequential(*[TransformerLayer(width, heads, dropout) for _ in range(depth)])
+
+    def enhance(self, H: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
+        """Frame-level self-enhancement: H~ = M H, M = softmax over frames of FC(H), times T (scaling 'length')."""
+        M = self.score(H).softmax(1)  # (B, T, 1)
+        return M * H * (H.shape[1] if self.scaling == "length" else 1)
+
+    def select(self, H_a: Float[Tensor, "B T h"], H_b: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
+        """Selective filtering. Eq 10: mu = sigmoid(W_3 [H~_a; H~_b]). Eq 11: H_e = mu H~_a + (1 - mu) H~_b."""
+        mu = self.gate(torch.cat((H_a, H_b), 2).transpose(1, 2)).transpose(1, 2).sigmoid()
+        return mu * H_a + (1 - mu) * H_b
+
+    def forward(self, H_a: Float[Tensor, "B T h"], H_b: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
+        if self.integration == "concatenation":
+            return self.encoder(self.project(torch.cat((H_a, H_b), 2)))
+        return self.encoder(self.select(self.enhance(H_a), self.enhance(H_b)))
+
+
+class UMDF(System):
+    """Conv embedding, D layers of MCIM, joint transformer -> H; two views through the same weights; DFIM -> y.
+
+    Without L_fea, L_logits: lambda1=0, lambda2=0. Without MCIM, DFIM: interaction='self', integration='concatenation'.
+    views='complete' shows the network complete rows only, in both streams.
+    """
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        task: str,
+        outputs: int,
+        *,
+        d: int = 40,
+        layers: int = 4,
+        heads: int = 10,
+        depth: int = 2,
+        lambda1: float = 0.1,
+        lambda2: float = 1.0,
+        feature: str = "mmd",
+        kernel: str = "rbf",
+        estimator: str = "biased",
+        f_y: str = "shared",
+        interaction: str = "crossmodal",
+        integration: str = "dfim",
+        scaling: str = "length",
+        masked: bool = False,
+        error: str = "squared",
+        views: str = "missing",
+        p_max: float = 0.7,
+        dropout: float = 0.1,
+        embed_dropout: float = 0.25,
+    ):
+        super().__init__(dims, task, outputs)
+        if len(dims) < 2:
+            raise DataError(f"UMDF is defined for two or more modalities, the data have {', '.join(dims)}")
+        for name, value, known in (
+            ("feature", feature, ("mmd", "paired")),
+            ("kernel", kernel, ("rbf", "linear")),
+            ("estimator", estimator, ("biased", "unbiased")),
+            ("f_y", f_y, ("shared", "separate")),
+            ("interaction", interaction, ("crossmodal", "self")),
+            ("integration", integration, ("dfim", "concatenation")),
+            ("scaling", scaling, ("length", "none")),
+            ("error", error, ("squared", "absolute")),
+            ("views", views, ("missing", "complete")),
+        ):
+            if value not in known:
+                raise DataError(f"UMDF: {name} {value!r} is not one of {', '.join(known)}")
+        if not 0 <= p_max <= 1:
+            raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
+        self.lambda1, self.lambda2, self.masked = lambda1, lambda2, masked
+        self.distillation = {"kernel": kernel, "estimator": estimator} if feature == "mmd" else None
+        self.error, self.random_views, self.p_max = error, views == "missing", p_max
+        width = len(dims) * d
+        self.embedding = nn.ModuleList([nn.Conv1d(d_m, d, 3, padding=1) for d_m in dims.values()])
+        self.embed_dropout = FrameDropout(embed_dropout)
+        self.mcim = nn.ModuleList([MCIM(len(dims), d, heads, dropout, interaction) for _ in range(layers)])
+        self.joint = nn.Sequential(*[TransformerLayer(width, heads, dropout) for _ in range(depth)])
+        self.dfim = DFIM(width, heads, depth, dropout, integration, scaling)
+        self.head = nn.Linear(width, outputs)
+        self.f_y = self.head if f_y == "shared" else nn.Linear(width, outputs)
+        patterns = [p for p in itertools.product((False, True), repeat=len(dims)) if any(p)]
+        self.register_buffer("patterns", torch.tensor(patterns), persistent=False)  # (2^M - 1, M)
+
+    def views(self, batch: Batch) -> tuple[Frames, Frames]:
+        """S_a, S_b: which frames each view keeps. Neither loses everything; a kept modality keeps at least one frame.
+
+        Only a row that has a single modality can get the same frames twice.
+        """
+        if not self.random_views:
+            return batch.frames, batch.frames
+        present = torch.stack(list(batch.present.values()), 1)  # (B, M)
+        allowed = ~(self.patterns & ~present[:, None]).any(2)  # (B, P)
+        luck = torch.rand(2, *allowed.shape, device=present.device).masked_fill(~allowed, -1)
+        a, b = luck.argmax(2)
+        other = luck[1].scatter(1, a[:, None], -1).argmax(1)  # b's choice if it may not be a's
+        other = torch.where(allowed.sum(1) > 1, other, a)
+        kept_a, kept_b = self._lose_frames(batch.frames), self._lose_frames(batch.frames)
+        view_a, view_b, view_other = (
+            {m: f & self.patterns[pattern, i, None] for i, (m, f) in enumerate(kept.items())}
+            for kept, pattern in ((kept_a, a), (kept_b, b), (kept_b, other))
+        )
+        same = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
+        return view_a, {m: torch.where(same, view_other[m], view_b[m]) for m in view_b}
+
+    def _lose_frames(self, frames: Frames) -> Frames:
+        """Each frame lost with one probability per row, from {0, .1, .., p_max}; a modality's luckiest frame stays."""
+        first = next(iter(frames.values()))
+        p = torch.randint(0, round(10 * self.p_max) + 1, (len(first), 1), device=first.device) / 10
+        kept = {}
+        for m, f in frames.items():
+            luck = torch.rand(f.shape, device=f.device).masked_fill(~f, -1)
+            kept[m] = f & ((luck >= p) | (luck == luck.amax(1, keepdim=True)))
+        return kept
+
+    def embed(self, x: dict[str, Tensor], frames: Frames) -> Sequences:
+        """Z_m (kB, T_m, d): temporal convolution of kernel 3 over X'_m, zero where nothing is observed, plus positions.
+
+        x: per modality (B, T_m, d_m). frames: (kB, T_m), k views of these rows, one behind the other.
+        """
+        Z = []
+        for m, conv in zip(self.dims, self.embedding):
+            # Each frame goes through the three taps once, whatever the number of views; masks and shifts come after.
+            taps = F.linear(x[m], conv.weight.permute(2, 0, 1).flatten(0, 1))  # (B, T_m, 3d)
+            taps = taps.repeat(len(frames[m]) // len(taps), 1, 1).masked_fill(~frames[m][..., None], 0)
+            before, now, after = taps.chunk(3, 2)
+            z = now + F.pad(before[:, :-1], (0, 0, 1, 0)) + F.pad(after[:, 1:], (0, 0, 0, 1)) + conv.bias
+            Z.append(self.embed_dropout(z + positions(z.shape[1], z.shape[2], z)))
+        return Z
+
+    def represent(self, x: dict[str, Tensor], frames: Frames) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
+        """H_k (B, T, Md) of one view, and the number of its last step."""
+        Z, observed = self.embed(x, frames), list(frames.values()) if self.masked else None
+        for mcim in self.mcim:
+            Z = mcim(Z, observed)
+        T = next((z.shape[1] for z in Z if z.shape[1] > 1), 1)
+        return self.joint(torch.cat([_resize(z, T) for z in Z], 2)), _last_step(frames, T)
+
+    def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
+        """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the squared distance of each row's own two views."""
+        return mmd2(h_a, h_b, **self.distillation) if self.distillation else F.mse_loss(h_a, h_b)
+
+    def logits_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
+        """Eq 5, 6: L_logits = JS(f_y(h_a) || f_y(h_b)), or their mean squared difference for regression."""
+        logits_a, logits_b = self.f_y(h_a), self.f_y(h_b)
+        return F.mse_loss(logits_a, logits_b) if self.task == "regression" else js(logits_a, logits_b, self.task)
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        """L_total = L_task + lambda1 L_fea + lambda2 L_logits; both views go through the network as one batch of 2B."""
+        S_a, S_b = self.views(batch)
+        H, last = self.represent(batch.x, {m: torch.cat((S_a[m], S_b[m])) for m in S_a})
+        h_a, h_b = _at(H, last).chunk(2)
+        H_bar = self.dfim(*H.chunk(2))
+        logits = self.head(_at(H_bar, torch.maximum(*last.chunk(2))))
+        terms = {"task": self._task_loss(logits, batch.target)}
+        if self.lambda1:
+            terms["feature"] = self.lambda1 * self.feature_distillation(h_a, h_b)
+        if self.lambda2:
+            terms["logits"] = self.lambda2 * self.logits_distillation(h_a, h_b)
+        return terms
+
+    def predict(self, batch: Batch) -> Prediction:
+        """The sample as it is, in both streams: H_a = H_b."""
+        H, last = self.represent(batch.x, batch.frames)
+        H_bar = _at(self.dfim(H, H), last)
+        return Prediction(self.head(H_bar), representation=H_bar)
+
+    def _task_loss(self, logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
+        if self.task == "regression" and self.error == "absolute":
+            return F.l1_loss(logits.squeeze(1), target)
+        return task_loss(logits, target, self.task)
+
+
+def _resize(z: Float[Tensor, "B T_m d"], T: int) -> Float[Tensor, "B T d"]:
+    """The same course in T steps, by linear interpolation."""
+    if z.shape[1] == T:
+        return z
+    return F.interpolate(z.transpose(1, 2), T, mode="linear", align_corners=False).transpose(1, 2)
+
+
+def _last_step(frames: Frames, T: int) -> Int[Tensor, "B"]:
+    """The last of T steps at which a sequence is observed; 0 where none is. Vectors have no place in time."""
+    ends = []
+    for f in frames.values():
+        step = torch.arange(1, f.shape[1] + 1, device=f.device)
+        end = (f * step).amax(1)  # (B,), how many frames up to the last observed one; 0 without any
+        ends.append(((end * T - 1) // f.shape[1]).clamp(min=0) * (f.shape[1] > 1))
+    return torch.stack(ends).amax(0)
+
+
+def _at(H: Float[Tensor, "B T h"], step: Int[Tensor, "B"]) -> Float[Tensor, "B h"]:
+    return H[torch.arange(len(H), device=H.device), step]
