@@ -112,6 +112,14 @@ def test_standardised_uses_observed_train_frames_and_keeps_zeros():
     assert abs(float(data.features["text"][2, 0, 0]) - expected) < 1e-5
 
 
+def test_standardised_values_are_cut_at_the_limit():
+    data = synthetic.like("mosi", dim=4, frames=3).sample({"train": 50, "valid": 2, "test": 2})
+    free, cut = data.standardised(), data.standardised(limit=1.5)
+    for m in data.modalities:
+        assert torch.equal(cut.features[m], free.features[m].clamp(-1.5, 1.5)) and bool((free.features[m].abs() > 1.5).any())
+    assert cut.provenance["derived"] == ["standardised on train, cut at 1.5 deviations"]
+
+
 def test_having_picks_rows_with_all_of_these():
     many = small(ids=np.array(["a", "b", "c", "d"]), split=np.array(["train", "valid", "test", "test"]))
     frames = {**many.frames, "image": torch.ones(4, 1, dtype=torch.bool)}

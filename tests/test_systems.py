@@ -26,6 +26,7 @@ VARIANTS = {
             {},
             {"masked": True},
             {"f_y": "separate"},
+            {"f_y": "supervised"},
             {"feature": "paired"},
             {"interaction": "self"},
             {"integration": "concatenation"},

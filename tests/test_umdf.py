@@ -63,6 +63,10 @@ def sample(batch, frames, i):
     return [x[i] for x in batch.x.values()], [f[i] for f in frames.values()]
 
 
+def at_last(H, last):
+    return torch.stack([h[step] for h, step in zip(H, last)])
+
+
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize(
     "arguments",
@@ -301,6 +305,14 @@ def test_ablations_and_weights_of_the_terms():
     assert float((half["logits"] / full["logits"]).detach()) == pytest.approx(0.5)
     shared, separate = system_of(), system_of(f_y="separate")
     assert shared.f_y is shared.head and separate.f_y is not separate.head
+    supervised = system_of(f_y="supervised")
+    torch.manual_seed(0)
+    S = [{m: f.clone() for m, f in view.items()} for view in supervised.views(batch)]
+    torch.manual_seed(0)
+    terms = supervised.loss(batch, "main")
+    both = [supervised.head(at_last(*supervised.represent(batch.x, view))).squeeze(1) for view in S]
+    torch.testing.assert_close(terms["views"], sum((y - batch.target).square().mean() for y in both) / 2)
+    assert supervised.f_y is supervised.head
     widths = [sum(p.numel() for p in system_of(interaction=i).parameters()) for i in ("crossmodal", "self")]
     assert widths[0] == widths[1], "the ablation changes who is looked at, not the size"
 

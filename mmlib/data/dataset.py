@@ -1,6 +1,7 @@
 """Dataset, its views and Batch: named modalities with aligned rows, validated once, zero wherever nothing was observed."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -212,9 +213,10 @@ class Dataset:
             raise DataError(f"{self.where}: only regression targets can be shifted, the task is {self.task}")
         return replace(self, target=self.target - zero, provenance=self._derived(f"target minus {zero:g}"))
 
-    def standardised(self) -> "Dataset":
+    def standardised(self, limit: float = math.inf) -> "Dataset":
         """Each feature to mean 0 and deviation 1 over the observed frames of the train rows; a constant one becomes 0.
 
+        limit: values further from 0 are cut to it, in deviations (acoustic features can lie a hundred away).
         Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped.
         """
         features = {}
@@ -228,9 +230,10 @@ class Dataset:
                 continue
             mean, std = seen.double().mean(0), seen.double().std(0, correction=0)
             scale = torch.where(std > 1e-6 * (1 + mean.abs()), 1 / std, 0)
-            scaled = ((x - mean.float()) * scale.float()).masked_fill(~self.frames[m][..., None], 0)
-            features[m] = scaled
-        return replace(self, features=features, provenance=self._derived("standardised on train"))
+            scaled = ((x - mean.float()) * scale.float()).clamp(-limit, limit)
+            features[m] = scaled.masked_fill(~self.frames[m][..., None], 0)
+        note = "standardised on train" + (f", cut at {limit:g} deviations" if limit < math.inf else "")
+        return replace(self, features=features, provenance=self._derived(note))
 
     def to(self, device: torch.device | str) -> "Dataset":
         if torch.device(device) == self.device:

@@ -10,8 +10,9 @@ Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released; wh
                 paper calls the unbiased estimator is the biased one, the default; estimator='unbiased' is the other
   Eq 3          averages a number over i that does not depend on i, and ignores which a belongs to which b;
                 feature='paired' compares each row's two views instead
-  Eq 5          f_y is the final classifier (f_y='shared'); a head trained by this loss alone (f_y='separate') may answer
-                the same to everything
+  Eq 5          f_y is the final classifier (f_y='shared'), not a head that only this loss trains (f_y='separate'). In both
+                cases h can come to a place where f_y says the same for every row, which makes the loss zero;
+                f_y='supervised' adds the task loss of f_y(h_a) and f_y(h_b), which is not in the paper
   Eq 7          MCIM layer l + 1 takes the outputs of layer l as targets and as sources; missing and padded frames are
                 attended to like others (masked=True: they are not)
   T             modalities of other lengths are interpolated to that of the first sequence; 'last' is the last step at
@@ -197,7 +198,7 @@ class UMDF(System):
             ("feature", feature, ("mmd", "paired")),
             ("kernel", kernel, ("rbf", "linear")),
             ("estimator", estimator, ("biased", "unbiased")),
-            ("f_y", f_y, ("shared", "separate")),
+            ("f_y", f_y, ("shared", "separate", "supervised")),
             ("interaction", interaction, ("crossmodal", "self")),
             ("integration", integration, ("dfim", "concatenation")),
             ("scaling", scaling, ("length", "none")),
@@ -218,7 +219,8 @@ class UMDF(System):
         self.joint = nn.Sequential(*[TransformerLayer(width, heads, dropout) for _ in range(depth)])
         self.dfim = DFIM(width, heads, depth, dropout, integration, scaling)
         self.head = nn.Linear(width, outputs)
-        self.f_y = self.head if f_y == "shared" else nn.Linear(width, outputs)
+        self.f_y = nn.Linear(width, outputs) if f_y == "separate" else self.head
+        self.supervised = f_y == "supervised"
         patterns = [p for p in itertools.product((False, True), repeat=len(dims)) if any(p)]
         self.register_buffer("patterns", torch.tensor(patterns), persistent=False)  # (2^M - 1, M)
 
@@ -297,6 +299,8 @@ class UMDF(System):
             terms["feature"] = self.lambda1 * self.feature_distillation(h_a, h_b)
         if self.lambda2:
             terms["logits"] = self.lambda2 * self.logits_distillation(h_a, h_b)
+        if self.supervised:
+            terms["views"] = sum(self._task_loss(self.f_y(h), batch.target) for h in (h_a, h_b)) / 2
         return terms
 
     def predict(self, batch: Batch) -> Prediction:
