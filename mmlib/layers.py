@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -34,7 +34,10 @@ class FrameDropout(nn.Dropout1d):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over tokens (B, T, d) -> (B, T, d); softmax(Q K^T / sqrt(d / heads)) V per head."""
+    """Multi-head self-attention over tokens (B, T, d) -> (B, T, d); softmax(Q K^T / sqrt(d / heads)) V per head.
+
+    target: the tokens (B, t, d) for which the result is wanted, if not all of them -> (B, t, d).
+    """
 
     def __init__(self, d: int, heads: int):
         super().__init__()
@@ -42,10 +45,13 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(d, 3 * d)
         self.out = nn.Linear(d, d)
 
-    def forward(self, x: Float[Tensor, "B T d"]) -> Float[Tensor, "B T d"]:
-        B, T, d = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, heads, T, d / heads)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, T, d))
+    def forward(
+        self, x: Float[Tensor, "B T d"], target: Float[Tensor, "B t d"] | None = None
+    ) -> Float[Tensor, "B _ d"]:
+        # Slices of the weight, not of its product: slicing that would copy it, and its gradient.
+        W, b = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        q, k, v = (F.linear(*args) for args in zip((x if target is None else target, x, x), W, b))
+        return self.out(_attend(q, k, v, self.heads))
 
 
 class CrossmodalAttention(nn.Module):
@@ -68,21 +74,16 @@ class CrossmodalAttention(nn.Module):
         target: Float[Tensor, "B T d"],
         observed: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T d"]:
-        B, T, d = target.shape
-        # Keys and values by the two halves of one weight: slicing their product instead would copy it, and its gradient.
-        (W_k, W_v), (b_k, b_v) = self.kv.weight.chunk(2), self.kv.bias.chunk(2)
-        q, k, v = (
-            x.view(B, -1, self.heads, d // self.heads).transpose(1, 2)  # (B, heads, T or S, d / heads)
-            for x in (self.q(target), F.linear(source, W_k, b_k), F.linear(source, W_v, b_v))
-        )
+        W, b = self.kv.weight.chunk(2), self.kv.bias.chunk(2)
+        k, v = F.linear(source, W[0], b[0]), F.linear(source, W[1], b[1])
         mask = None if observed is None else (observed | ~observed.any(1, keepdim=True))[:, None, None]
-        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(B, T, d))
+        return self.out(_attend(self.q(target), k, v, self.heads, mask))
 
 
 class TransformerLayer(nn.Module):
-    """One encoder layer (B, T, d) -> (B, T, d), LayerNorm behind each residual sum as in Vaswani et al.
+    """One encoder layer (B, T, d) -> (B, T, d), LayerNorm in front of each part as in MulT.
 
-    y = LN(x + SA(x)), z = LN(y + FFN(y)); the FFN is four times as wide as its input.
+    y = x + SA(LN(x)), z = y + FFN(LN(y)); the FFN is four times as wide as its input.
     """
 
     def __init__(self, d: int, heads: int, dropout: float = 0.0):
@@ -91,9 +92,40 @@ class TransformerLayer(nn.Module):
         self.ffn, self.norm2 = mlp(d, 4 * d, d), nn.LayerNorm(d)
         self.dropout = FrameDropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B T d"]) -> Float[Tensor, "B T d"]:
-        x = self.norm1(x + self.dropout(self.attention(x)))
-        return self.norm2(x + self.dropout(self.ffn(x)))
+    def forward(self, x: Float[Tensor, "B T d"], step: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B _ d"]:
+        """All tokens, or one of each row: what the token at `step` becomes among all of x, (B, 1, d)."""
+        normed = self.norm1(x)
+        if step is None:
+            y = x + self.dropout(self.attention(normed))
+        else:
+            y = at_step(x, step)[:, None] + self.dropout(self.attention(normed, at_step(normed, step)[:, None]))
+        return y + self.dropout(self.ffn(self.norm2(y)))
+
+
+class TransformerEncoder(nn.Module):
+    """Transformer layers and a last LayerNorm: (B, T, d) -> (B, T, d), or (B, d) where one step of each row is enough."""
+
+    def __init__(self, d: int, heads: int, depth: int, dropout: float = 0.0):
+        super().__init__()
+        self.layers = nn.ModuleList([TransformerLayer(d, heads, dropout) for _ in range(depth)])
+        self.norm = nn.LayerNorm(d)
+
+    def forward(self, x: Float[Tensor, "B T d"], step: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *T d"]:
+        for layer in self.layers[:-1]:
+            x = layer(x)
+        x = self.norm(self.layers[-1](x, step))
+        return x if step is None else x.squeeze(1)
+
+
+def at_step(x: Float[Tensor, "B T d"], step: Int[Tensor, "B"]) -> Float[Tensor, "B d"]:
+    """Of each row the vector at its step."""
+    return x[torch.arange(len(x), device=x.device), step]
+
+
+def _attend(q: Float[Tensor, "B T d"], k: Float[Tensor, "B S d"], v: Float[Tensor, "B S d"], heads: int, mask=None):
+    """softmax(q k^T / sqrt(d / heads)) v for each head, the heads side by side: (B, T, d)."""
+    split = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, heads, T or S, d / heads)
+    return F.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 def _divided(d: int, heads: int) -> int:

@@ -116,7 +116,9 @@ def test_standardised_values_are_cut_at_the_limit():
     data = synthetic.like("mosi", dim=4, frames=3).sample({"train": 50, "valid": 2, "test": 2})
     free, cut = data.standardised(), data.standardised(limit=1.5)
     for m in data.modalities:
-        assert torch.equal(cut.features[m], free.features[m].clamp(-1.5, 1.5)) and bool((free.features[m].abs() > 1.5).any())
+        assert torch.equal(cut.features[m], free.features[m].clamp(-1.5, 1.5)) and bool(
+            (free.features[m].abs() > 1.5).any()
+        )
     assert cut.provenance["derived"] == ["standardised on train, cut at 1.5 deviations"]
 
 

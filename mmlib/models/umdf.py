@@ -19,7 +19,12 @@ Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released; wh
                 which a sequence is observed
   DFIM          "matrix multiplication of M_k with H_k" would leave one vector where Eq 10 needs a sequence: taken as a
                 product frame by frame, times T, as softmax weights shrink frames to 1 / T (scaling='length' | 'none')
+  streams       DFIM integrates S_a with S_b in training and a clip with itself at test, so that what it meets at test it
+                never met in training, least of all a modality alone; streams='cloned' integrates each view with itself,
+                which is not in the paper
   task loss     squared error as printed, although MAE is reported (error='absolute' is the other)
+  encoders      two layers, LayerNorm in front as in MulT, whose other settings the paper shares; with LayerNorm behind, the
+                printed learning rate for IEMOCAP does not train
   dropout       MulT's values but for attention weights, which are not dropped: .1 on residuals and in the FFN, .25 on Z
 """
 
@@ -32,7 +37,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError
-from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerLayer, mlp, positions
+from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions
 from mmlib.models.base import Prediction, System, task_loss
 
 Sequences = list[Float[Tensor, "B _ d"]]
@@ -130,7 +135,7 @@ class MCIM(nn.Module):
 
 
 class DFIM(nn.Module):
-    """Dynamic feature integration: H_a, H_b -> H-bar, all (B, T, Md)."""
+    """Dynamic feature integration: H_a, H_b (B, T, Md) -> the last element of H-bar (B, Md)."""
 
     def __init__(self, width: int, heads: int, depth: int, dropout: float, integration: str, scaling: str):
         super().__init__()
@@ -140,7 +145,7 @@ class DFIM(nn.Module):
             self.gate = nn.Conv1d(2 * width, width, 3, padding=1)
         else:
             self.project = nn.Linear(2 * width, width)
-        self.encoder = nn.Sequential(*[TransformerLayer(width, heads, dropout) for _ in range(depth)])
+        self.encoder = TransformerEncoder(width, heads, depth, dropout)
 
     def enhance(self, H: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
         """Frame-level self-enhancement: H~ = M H, M = softmax over frames of FC(H), times T (scaling 'length')."""
@@ -152,10 +157,15 @@ class DFIM(nn.Module):
         mu = self.gate(torch.cat((H_a, H_b), 2).transpose(1, 2)).transpose(1, 2).sigmoid()
         return mu * H_a + (1 - mu) * H_b
 
-    def forward(self, H_a: Float[Tensor, "B T h"], H_b: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
+    def forward(
+        self, H_a: Float[Tensor, "B T h"], H_b: Float[Tensor, "B T h"], last: Int[Tensor, "B"]
+    ) -> Float[Tensor, "B h"]:
+        """A transformer encoder over H_e, asked for nothing but the last element."""
         if self.integration == "concatenation":
-            return self.encoder(self.project(torch.cat((H_a, H_b), 2)))
-        return self.encoder(self.select(self.enhance(H_a), self.enhance(H_b)))
+            H = self.project(torch.cat((H_a, H_b), 2))
+        else:
+            H = self.select(self.enhance(H_a), self.enhance(H_b))
+        return self.encoder(H, last)
 
 
 class UMDF(System):
@@ -184,6 +194,7 @@ class UMDF(System):
         interaction: str = "crossmodal",
         integration: str = "dfim",
         scaling: str = "length",
+        streams: str = "views",
         masked: bool = False,
         error: str = "squared",
         views: str = "missing",
@@ -202,6 +213,7 @@ class UMDF(System):
             ("interaction", interaction, ("crossmodal", "self")),
             ("integration", integration, ("dfim", "concatenation")),
             ("scaling", scaling, ("length", "none")),
+            ("streams", streams, ("views", "cloned")),
             ("error", error, ("squared", "absolute")),
             ("views", views, ("missing", "complete")),
         ):
@@ -210,13 +222,14 @@ class UMDF(System):
         if not 0 <= p_max <= 1:
             raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
         self.lambda1, self.lambda2, self.masked = lambda1, lambda2, masked
+        self.cloned = streams == "cloned"
         self.distillation = {"kernel": kernel, "estimator": estimator} if feature == "mmd" else None
         self.error, self.random_views, self.p_max = error, views == "missing", p_max
         width = len(dims) * d
         self.embedding = nn.ModuleList([nn.Conv1d(d_m, d, 3, padding=1) for d_m in dims.values()])
         self.embed_dropout = FrameDropout(embed_dropout)
         self.mcim = nn.ModuleList([MCIM(len(dims), d, heads, dropout, interaction) for _ in range(layers)])
-        self.joint = nn.Sequential(*[TransformerLayer(width, heads, dropout) for _ in range(depth)])
+        self.joint = TransformerEncoder(width, heads, depth, dropout)
         self.dfim = DFIM(width, heads, depth, dropout, integration, scaling)
         self.head = nn.Linear(width, outputs)
         self.f_y = nn.Linear(width, outputs) if f_y == "separate" else self.head
@@ -291,10 +304,12 @@ class UMDF(System):
         """L_total = L_task + lambda1 L_fea + lambda2 L_logits; both views go through the network as one batch of 2B."""
         S_a, S_b = self.views(batch)
         H, last = self.represent(batch.x, {m: torch.cat((S_a[m], S_b[m])) for m in S_a})
-        h_a, h_b = _at(H, last).chunk(2)
-        H_bar = self.dfim(*H.chunk(2))
-        logits = self.head(_at(H_bar, torch.maximum(*last.chunk(2))))
-        terms = {"task": self._task_loss(logits, batch.target)}
+        h_a, h_b = at_step(H, last).chunk(2)
+        if self.cloned:
+            H_bar, target = self.dfim(H, H, last), torch.cat((batch.target, batch.target))
+        else:
+            H_bar, target = self.dfim(*H.chunk(2), torch.maximum(*last.chunk(2))), batch.target
+        terms = {"task": self._task_loss(self.head(H_bar), target)}
         if self.lambda1:
             terms["feature"] = self.lambda1 * self.feature_distillation(h_a, h_b)
         if self.lambda2:
@@ -306,7 +321,7 @@ class UMDF(System):
     def predict(self, batch: Batch) -> Prediction:
         """The sample as it is, in both streams: H_a = H_b."""
         H, last = self.represent(batch.x, batch.frames)
-        H_bar = _at(self.dfim(H, H), last)
+        H_bar = self.dfim(H, H, last)
         return Prediction(self.head(H_bar), representation=H_bar)
 
     def _task_loss(self, logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
@@ -330,7 +345,3 @@ def _last_step(frames: Frames, T: int) -> Int[Tensor, "B"]:
         end = (f * step).amax(1)  # (B,), how many frames up to the last observed one; 0 without any
         ends.append(((end * T - 1) // f.shape[1]).clamp(min=0) * (f.shape[1] > 1))
     return torch.stack(ends).amax(0)
-
-
-def _at(H: Float[Tensor, "B T h"], step: Int[Tensor, "B"]) -> Float[Tensor, "B h"]:
-    return H[torch.arange(len(H), device=H.device), step]

@@ -49,6 +49,7 @@ def random_weights(widths, d, classes, cfg, hidden=5, seed=4):
         shapes |= {f"{name}.attention.qkv": (3 * M * d, M * d), f"{name}.attention.out": (M * d, M * d)}
         shapes |= {f"{name}.ffn.0": (hidden, M * d), f"{name}.ffn.1": (M * d, hidden)}
         shapes |= {f"{name}.norm1": (M * d,), f"{name}.norm2": (M * d,)}
+    shapes |= {"joint.norm": (M * d,), "dfim.encoder.norm": (M * d,)}
     w = {}
     for name, shape in shapes.items():
         draw = torch.randn(shape, generator=generator, dtype=DOUBLE)
@@ -96,12 +97,13 @@ def torch_encoder(w, name, x, depth, heads):
     for layer in range(depth):
         prefix = f"{name}.{layer}"
         hidden = len(w[f"{prefix}.ffn.0.bias"])
-        module = nn.TransformerEncoderLayer(x.shape[1], heads, hidden, dropout=0, dtype=DOUBLE)
+        module = nn.TransformerEncoderLayer(x.shape[1], heads, hidden, dropout=0, norm_first=True, dtype=DOUBLE)
         state = {f"{a}.{part}": w[f"{prefix}.{b}.{part}"] for a, b in names.items() for part in ("weight", "bias")}
         state |= {f"self_attn.in_proj_{part}": w[f"{prefix}.attention.qkv.{part}"] for part in ("weight", "bias")}
         module.load_state_dict(state)
         x = module(x)
-    return x
+    last = {part: w[f"{name}.norm.{part}"] for part in ("weight", "bias")}
+    return nn.functional.layer_norm(x, x.shape[1:], **last) if depth else x
 
 
 def torch_mcim_layer(w, name, Z, heads):

@@ -9,7 +9,7 @@ Weights are a plain dict of tensors in torch's conventions, Linear (out, in) and
     mcim.{l}.{m}.coarse.q, .kv, .out, norm_coarse           layer l, target m, Eq 8; kv stacks keys on values
     mcim.{l}.{m}.fine.{k}.q, .kv, .out, norm_fine.{k}       Eq 9, k counts the other modalities in increasing order
     mcim.{l}.{m}.ffn.0, ffn.1, norm_ffn
-    joint.{l}.attention.qkv, .out, norm1, ffn.0, ffn.1, norm2     transformer encoder; dfim.encoder.{l}.* likewise
+    joint.{l}.attention.qkv, .out, norm1, ffn.0, ffn.1, norm2; joint.norm     transformer encoder; dfim.encoder likewise
     dfim.score, dfim.gate                                   frame scores, Eq 10; dfim.project for "concatenation" instead
     head                                                    f_y, shared by H-bar, h_a and h_b
 """
@@ -69,14 +69,14 @@ def attend(queries, keys, values, heads):
 
 
 def encoder(w, name, x, depth, heads):
-    """Post-norm transformer layers: the residual comes first and the norm after it."""
+    """Pre-norm transformer layers, as in MulT: each part reads the normed sequence, and one norm comes at the end."""
     for layer in range(depth):
         prefix = f"{name}.{layer}"
-        q, k, v = linear(w, f"{prefix}.attention.qkv", x).split(x.shape[1], dim=1)
-        attended = linear(w, f"{prefix}.attention.out", attend(q, k, v, heads))
-        x = layer_norm(w, f"{prefix}.norm1", x + attended)
-        x = layer_norm(w, f"{prefix}.norm2", x + ffn(w, f"{prefix}.ffn", x))
-    return x
+        normed = layer_norm(w, f"{prefix}.norm1", x)
+        q, k, v = linear(w, f"{prefix}.attention.qkv", normed).split(x.shape[1], dim=1)
+        x = x + linear(w, f"{prefix}.attention.out", attend(q, k, v, heads))
+        x = x + ffn(w, f"{prefix}.ffn", layer_norm(w, f"{prefix}.norm2", x))
+    return layer_norm(w, f"{name}.norm", x) if depth else x
 
 
 def positions(T, d):
