@@ -129,19 +129,40 @@ def results(paper: str) -> pd.DataFrame:
     return pd.read_csv(ROOT / "data" / "results" / f"{paper}.csv").fillna({"variant": ""})
 
 
-def mean_and_deviation(rows: pd.DataFrame, index: list[str] | str, columns: list[str] | str) -> pd.DataFrame:
+def mean_and_deviation(
+    rows: pd.DataFrame, index: list[str] | str, columns: list[str] | str, digits: int = 3
+) -> pd.DataFrame:
     """A table of 'mean ± standard deviation' over seeds (n - 1); the mean alone where there is one seed."""
     order = {c: list(dict.fromkeys(rows[c])) for c in [*_list(index), *_list(columns)]}
     grouped = rows.groupby([*_list(index), *_list(columns)])["value"]
 
     def text(values: pd.Series) -> str:
-        return f"{values.mean():.3f}" if len(values) == 1 else f"{values.mean():.3f} ± {values.std():.3f}"
+        mean = f"{values.mean():.{digits}f}"
+        return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"
 
     table = grouped.apply(text).unstack(_list(columns))
     for axis, names in (("index", _list(index)), ("columns", _list(columns))):
         for name in reversed(names):
             table = table.sort_index(axis=axis, level=name, sort_remaining=False, kind="stable", key=_by(order[name]))
     return table
+
+
+def by_pattern(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric under every set of available modalities, their mean ('missing'), and under all of them ('complete').
+
+    One line per method and variant, over seeds as in `mean_and_deviation`; mae as it is, all else in percent. The best single
+    modality is one line, whichever it was.
+    """
+    part = rows[(rows["metric"] == metric) & rows["condition"].str.fullmatch(r"available\([^)]*\)|complete")]
+    short = part["condition"].str.removeprefix("available(").str.removesuffix(")")
+    value = part["value"] * (1 if metric == "mae" else 100)
+    variant = part["variant"].mask(part["method"] == "best single modality", "")
+    part = part.assign(condition=short, value=value, variant=variant)
+    sets = [c for c in dict.fromkeys(short) if c != "complete"]
+    mean = part[part["condition"].isin(sets)].groupby(["method", "variant", "seed"], sort=False)["value"].mean()
+    part = pd.concat([part, mean.reset_index().assign(condition="missing")])
+    table = mean_and_deviation(part, ["method", "variant"], "condition", 3 if metric == "mae" else 1)
+    return table[[*sets, "missing", "complete"]]
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:

@@ -188,6 +188,24 @@ def test_clear_errors_before_training(films, monkeypatch):
         train(simc(films), films, batch_size=0)
     with pytest.raises(TrainingError, match="patience is 0"):
         train(simc(films), films, patience=0)
+    with pytest.raises(TrainingError, match="clip is 0.0, it must be above 0"):
+        train(simc(films), films, clip=0.0)
+
+
+def test_clip_bounds_the_gradient_of_every_step(films, monkeypatch):
+    norms = []
+
+    def norm(parameters):
+        return torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self: norms.append(float(norm(self.param_groups[0]["params"]))) or step(self)
+    )
+    train(simc(films), films, epochs=1)
+    free, norms = max(norms), []
+    train(simc(films), films, epochs=1, clip=free / 2)
+    assert max(norms) == pytest.approx(free / 2, rel=1e-4)
 
 
 def test_two_stages_freeze_what_they_should(films):

@@ -322,6 +322,41 @@ def test_ablations_and_weights_of_the_terms():
     assert widths[0] == widths[1], "the ablation changes who is looked at, not the size"
 
 
+def test_cloned_streams_integrate_each_view_with_itself():
+    batch, system = clips(), system_of(streams="cloned", lambda1=0, lambda2=0)
+    torch.manual_seed(1)
+    views = system.views(batch)
+    torch.manual_seed(1)
+    task = system.loss(batch, "main")["task"]
+    each = [system.predict(replace(batch, frames=view)).logits.squeeze(1) for view in views]
+    torch.testing.assert_close(task, sum((y - batch.target).square().mean() for y in each) / 2)
+    torch.manual_seed(1)
+    assert abs(float((system_of(lambda1=0, lambda2=0).loss(batch, "main")["task"] - task).detach())) > 1e-6
+
+
+def saved_bytes(system, batch):
+    """What the forward pass keeps for the backward pass, every storage once."""
+    seen = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        kept = system.loss(batch, "main")
+    assert kept
+    return sum(size for size, _ in seen.values())
+
+
+def test_memory_is_linear_in_the_batch():
+    system = system_of().train()
+    # Without MMD: its kernel matrix of all pairs grows with the square, though at B = 128 it is but 256 KiB.
+    system.lambda1 = 0
+    sizes = [saved_bytes(system, clips((6, 6, 6), n=n)) for n in (40, 80, 160)]
+    assert (sizes[2] - sizes[1]) == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.02)
+
+
 def test_absolute_error_is_an_option():
     batch = clips()
     for error, expected in (("absolute", torch.nn.functional.l1_loss), ("squared", torch.nn.functional.mse_loss)):
