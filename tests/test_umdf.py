@@ -152,6 +152,11 @@ def test_masked_attention_is_attention_over_what_is_left():
         cut = system.mcim[0].coarse(Z[:1], 0, None)
         torch.testing.assert_close(inner, cut)
     assert bool(system.predict(clips((6, 6, 6))).logits.isfinite().all())
+    CA, source, target = system.mcim[0].targets[0].coarse, *torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    nothing = torch.zeros(3, 5, dtype=torch.bool)
+    torch.testing.assert_close(CA(source, target, nothing), CA(source, target))
+    some = nothing.index_fill(1, torch.tensor([1, 3]), True)
+    torch.testing.assert_close(CA(source, target, some), CA(source[:, [1, 3]], target))
 
 
 # Losses
