@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def fit(
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     clip: float | None = None,
+    decay: bool = False,
     monitor: str | None = None,
     patience: int | None = None,
     folder: Path | str | None = None,
@@ -78,7 +79,8 @@ def fit(
     """Trains a system with Adam through all its stages and leaves it with the weights that scored best on validation.
 
     protocol: what is missing in training; valid_protocol: in validation (default: the same).
-    epochs: of every stage, or one number per stage. clip: the largest norm of a gradient (default: any).
+    epochs: of every stage, or one number per stage. clip: the largest norm of a gradient (default: any). decay: the
+    learning rate falls step by step in a straight line, to nothing at the end of each stage.
     monitor: the validation metric of the last stage's epochs (default: `metrics.PRIMARY`). patience: stop after so many
     epochs without a better score.
     folder: where checkpoints go; a run that was killed goes on from there and ends with the same weights, bit for bit.
@@ -86,7 +88,8 @@ def fit(
     """
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
-    run = _Run(system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, clip, monitor, patience)
+    options = _Options(seed, batch_size, lr, weight_decay, clip, decay, monitor or metrics.PRIMARY[data.task], patience)
+    run = _Run(system, data, protocol, valid_protocol, options)
     run.plan(epochs)
     with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         run.open(folder)
@@ -147,15 +150,24 @@ def _predictions(
         system.train(was_training)
 
 
+@dataclass(frozen=True)
+class _Options:
+    seed: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    clip: float | None
+    decay: bool
+    monitor: str
+    patience: int | None
+
+
 class _Run:
     """State of one `fit`: where it stands (stage, epoch, step), and how that goes to disk and back."""
 
-    def __init__(
-        self, system, data, protocol, valid_protocol, seed, batch_size, lr, weight_decay, clip, monitor, patience
-    ):
+    def __init__(self, system, data, protocol, valid_protocol, options: _Options):
         self.system, self.data, self.protocol, self.valid_protocol = system, data, protocol, valid_protocol
-        self.seed, self.batch_size, self.lr, self.weight_decay = seed, batch_size, lr, weight_decay
-        self.clip, self.patience, self.history = clip, patience, History(monitor or metrics.PRIMARY[data.task])
+        self.options, self.history = options, History(options.monitor)
         self.stage, self.epoch, self.step = 0, 0, 0
         self.best: dict[str, Tensor] = {}
         self.terms: tuple[str, ...] = ()
@@ -173,17 +185,17 @@ class _Run:
         else:
             self.epochs = dict.fromkeys(stages, epochs)
         counts = {f"epochs of {stage}": n for stage, n in self.epochs.items()}
-        counts |= {"batch_size": self.batch_size, "patience": self.patience}
+        counts |= {"batch_size": self.options.batch_size, "patience": self.options.patience}
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise TrainingError(f"{name} is {count}, it must be at least 1")
-        if self.clip is not None and not self.clip > 0:
-            raise TrainingError(f"clip is {self.clip}, it must be above 0")
+        if self.options.clip is not None and not self.options.clip > 0:
+            raise TrainingError(f"clip is {self.options.clip}, it must be above 0")
 
     def train(self, progress: bool) -> None:
         system, stages = self.system, self.system.stages
         if self.stage == self.epoch == self.step == 0:
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.options.seed)
             system.setup(self._train_view())
         if not stages:
             return
@@ -211,7 +223,7 @@ class _Run:
     def _train_epoch(self, stage: str) -> None:
         started = time.perf_counter()
         system, view = self.system, self._train_view()
-        batches = self._order(stage, len(view)).split(self.batch_size)
+        batches = self._order(stage, len(view)).split(self.options.batch_size)
         if self.step == 0:
             system.on_epoch(stage, self.epoch)
         system.train()
@@ -233,8 +245,11 @@ class _Run:
         total = sum(terms.values())
         self.optimizer.zero_grad()
         total.backward()
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.system.parameters_of(stage), self.clip)
+        if self.options.clip is not None:
+            nn.utils.clip_grad_norm_(self.system.parameters_of(stage), self.options.clip)
+        if self.options.decay:
+            done = self.epoch + self.step / len(batches)
+            self.optimizer.param_groups[0]["lr"] = self.options.lr * (1 - done / self.epochs[stage])
         self.optimizer.step()
         self.system.after_step(batch, stage)
         if self.step == 0:
@@ -254,13 +269,13 @@ class _Run:
             if not self.best or metrics.better(history.metric, value, history.best_score):
                 history.best_epoch, history.best_score = self.epoch, value
                 self.best = {k: v.clone() for k, v in self.system.state_dict().items()}
-            stop = self.patience is not None and self.epoch - history.best_epoch >= self.patience
+            stop = self.options.patience is not None and self.epoch - history.best_epoch >= self.options.patience
         self.epoch, self.step = (self.epochs[stage] if stop else self.epoch + 1), 0
         self._save()
         return stop
 
     def _validate(self) -> float:
-        score = evaluate(self.system, self.data, self.valid_protocol, "valid", seed=self.seed)
+        score = evaluate(self.system, self.data, self.valid_protocol, "valid", seed=self.options.seed)
         if self.history.metric not in score:
             raise TrainingError(f"monitor {self.history.metric!r} is not one of {', '.join(score)}")
         return score[self.history.metric]
@@ -273,7 +288,7 @@ class _Run:
         ids = self.data.ids[view.rows[batches[step]].cpu().numpy()]
         raise TrainingError(
             f"{self.data.where}: loss {self.terms[term]!r} is not finite in stage {stage!r}, epoch {self.epoch}, step "
-            f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.lr:g}) or look at these rows"
+            f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.options.lr:g}) or look at these rows"
         )
 
     def _train_view(self) -> View:
@@ -281,18 +296,18 @@ class _Run:
         if self.protocol.redrawn or self._view is None:
             before = sum(self.epochs[s] for s in self.system.stages[: self.stage])
             epoch = before + self.epoch
-            observed = self.protocol.observed(self.data, "train", self.seed, epoch)
+            observed = self.protocol.observed(self.data, "train", self.options.seed, epoch)
             self._view = self.data.view("train", observed, complete=self.protocol.complete_training)
         return self._view
 
     def _order(self, stage: str, n: int) -> Tensor:
-        digest = hashlib.blake2b(f"{self.seed}|{stage}|{self.epoch}".encode(), digest_size=7).digest()
+        digest = hashlib.blake2b(f"{self.options.seed}|{stage}|{self.epoch}".encode(), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest))
         return torch.randperm(n, generator=generator).to(self.data.device)
 
     def _new_optimizer(self, stage: str) -> torch.optim.Adam:
         return torch.optim.Adam(
-            self.system.parameters_of(stage), lr=self.lr, weight_decay=self.weight_decay, fused=True
+            self.system.parameters_of(stage), lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -303,14 +318,8 @@ class _Run:
             "data": self.data.fingerprint,
             "protocol": str(self.protocol),
             "valid_protocol": str(self.valid_protocol),
-            "seed": self.seed,
             "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "clip": self.clip,
-            "monitor": self.history.metric,
-            "patience": self.patience,
+            **asdict(self.options),
         }
 
     def open(self, folder: Path | str | None) -> None:
