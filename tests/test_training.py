@@ -79,8 +79,9 @@ def test_lower_is_better_for_mae():
 @pytest.mark.parametrize("schedule", ["joint", "two_stage"])
 @pytest.mark.parametrize("stop_after", [5, 13, 26, 31])
 def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedule, stop_after):
+    decay = schedule == "two_stage"
     straight = simc(films, schedule=schedule)
-    expected = train(straight, films)
+    expected = train(straight, films, decay=decay)
     # A checkpoint after every step, so that the interruption falls inside an epoch.
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
     step, count = training._Run._train_step, [0]
@@ -97,16 +98,18 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
 
     monkeypatch.setattr(training._Run, "_train_step", failing)
     with pytest.raises(KeyboardInterrupt):
-        train(simc(films, schedule=schedule), films, folder=tmp_path)
+        train(simc(films, schedule=schedule), films, folder=tmp_path, decay=decay)
     monkeypatch.setattr(training._Run, "_train_step", counted)
     count[0] = 0
     resumed = simc(films, schedule=schedule)
-    history = train(resumed, films, folder=tmp_path)
+    history = train(resumed, films, folder=tmp_path, decay=decay)
     assert same(straight, resumed)
     assert count[0] == expected.steps - stop_after, "what was done is not done again"
     assert history.rows == expected.rows and history.best_epoch == expected.best_epoch
     again = simc(films, schedule=schedule)
-    assert train(again, films, folder=tmp_path).rows == expected.rows, "a finished run is not trained again"
+    assert train(again, films, folder=tmp_path, decay=decay).rows == expected.rows, (
+        "a finished run is not trained again"
+    )
     assert same(straight, again)
 
 
@@ -190,6 +193,16 @@ def test_clear_errors_before_training(films, monkeypatch):
         train(simc(films), films, patience=0)
     with pytest.raises(TrainingError, match="clip is 0.0, it must be above 0"):
         train(simc(films), films, clip=0.0)
+
+
+def test_decay_falls_from_lr_to_almost_nothing_in_every_stage(films, monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
+    train(
+        simc(films, schedule="two_stage"), films, epochs={"simulators": 1, "task": 2}, batch_size=50, lr=1.0, decay=True
+    )
+    assert rates == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4, *(1 - k / 8 for k in range(8))])
 
 
 def test_clip_bounds_the_gradient_of_every_step(films, monkeypatch):

@@ -12,6 +12,7 @@ from mmlib.data.dataset import Batch
 from mmlib.models.base import task_loss
 from mmlib.models.umdf import MCIM, UMDF, js, kl, mmd2
 from mmlib.training import evaluate, fit, predict
+from tests.bench.umdf import saved_bytes
 from tests.reference import umdf as reference
 
 DIMS = {"text": 5, "audio": 3, "vision": 4}
@@ -337,21 +338,6 @@ def test_cloned_streams_integrate_each_view_with_itself():
     torch.testing.assert_close(task, sum((y - batch.target).square().mean() for y in each) / 2)
     torch.manual_seed(1)
     assert abs(float((system_of(lambda1=0, lambda2=0).loss(batch, "main")["task"] - task).detach())) > 1e-6
-
-
-def saved_bytes(system, batch):
-    """What the forward pass keeps for the backward pass, every storage once."""
-    seen = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = (storage.nbytes(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kept = system.loss(batch, "main")
-    assert kept
-    return sum(size for size, _ in seen.values())
 
 
 def test_memory_is_linear_in_the_batch():
