@@ -7,9 +7,26 @@ from mmlib import missing, runs, show
 SEEDS = [0, 1, 2, 3, 4]
 
 
+UMDF_SETS = {  # modalities, variants of UMDF
+    "mosi": (2, {"", "complete rows only", "cloned streams"}),
+    "mosi_bclstm": (
+        3,
+        {"", "w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM", "complete rows only", "cloned streams"},
+    ),
+    "mmmo": (3, {""}),
+    "iemocap": (2, {"", "cloned streams"}),
+    "synthetic mosi": (3, {"", "complete rows only"}),
+}
+
+
 @pytest.fixture(scope="module")
 def rows():
     return runs.results("simc")
+
+
+@pytest.fixture(scope="module")
+def umdf():
+    return runs.results("umdf")
 
 
 def test_every_configuration_has_all_methods_and_five_seeds(rows):
@@ -48,3 +65,37 @@ def test_readme_shows_these_rows(rows, metric, table):
     printed = runs.reported("simc").query("method == 'SIM-C' and table == @table").set_index("condition")["value"]
     cells = " | ".join(f"{printed[c]:.2f}" for c in missing.SIMC_CONFIGURATIONS)
     assert cells in readme, cells
+
+
+def test_umdf_has_all_sets_methods_patterns_and_five_seeds(umdf):
+    tested = umdf[~umdf["condition"].str.contains("validation")]
+    assert set(tested["dataset"]) == set(UMDF_SETS)
+    for name, part in tested.groupby("dataset"):
+        single = part["method"] == "best single modality"
+        seeds = part[~single].groupby(["method", "variant", "condition", "metric"])["seed"].apply(sorted)
+        assert all(s == SEEDS for s in seeds), (name, seeds[seeds.map(len) != 5])
+        methods = {"UMDF", "zero fill", "zero fill + modality dropout", "best single modality", "prior"}
+        assert methods | ({"oracle"} if "synthetic" in name else set()) == set(part["method"])
+        modalities, variants = UMDF_SETS[name]
+        assert variants == set(part.loc[part["method"] == "UMDF", "variant"])
+        sets = {c for c in part["condition"] if c.startswith("available(") and " then " not in c}
+        assert len(sets) == 2**modalities - 2 and "complete" in set(part["condition"])
+        assert part["features"].nunique() == 1 and part.groupby("seed")["data"].nunique().eq(1).all()
+    assert not umdf["commit"].str.endswith("+").any(), "made from a clean checkout"
+
+
+def test_the_metrics_of_a_condition_agree_with_each_other(umdf):
+    """frames(0) loses nothing, so it is complete; rows that lose more are not better for the oracle."""
+    index = ["dataset", "method", "variant", "metric", "seed"]
+    wide = umdf.drop_duplicates([*index, "condition"]).pivot(index=index, columns="condition", values="value")
+    both = wide[["complete", "frames(0)"]].dropna()
+    assert len(both) > 100 and (both["complete"] - both["frames(0)"]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dataset", ["mosi", "synthetic mosi"])
+def test_readme_shows_umdf(umdf, dataset):
+    readme = (runs.ROOT / "README.md").read_text()
+    lines = show.table(runs.by_pattern(umdf[umdf["dataset"] == dataset], "f1_non0")).data.splitlines()
+    assert len(lines) > 7
+    for line in lines:
+        assert line in readme, line
