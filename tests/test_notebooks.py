@@ -29,7 +29,9 @@ def test_conventions(path):
     assert all("#" in line for line in tagged[0].source.splitlines()), "every parameter says what it means"
     assert any("runs.check_injected(In)" in c.source for c in code(path))
     assert "runs.record(out_dir" in code(path)[-1].source
+    known = {"parameters", "nbval-check-output", "nbval-ignore-output"}  # nbval passes over a misspelt tag
     for cell in code(path):
+        assert set(cell.metadata.get("tags", [])) <= known
         lines = cell.source.splitlines()
         assert len(lines) <= 25 and not any(line.startswith("class ") for line in lines)
         assert not any(word in cell.source for word in ("!pip", "sys.path", "os.chdir"))
