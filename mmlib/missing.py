@@ -193,10 +193,10 @@ class Rate(Protocol):
 
     def _keep(self, data, frames, draw, rows):
         present = _present(frames)
-        patterns = _patterns(len(frames))
+        patterns = all_patterns(len(frames))
         left, has = patterns.sum(1), present.sum(1, keepdim=True)
         lost = has - left
-        allowed = _within(patterns, present) & ((lost == self.lose) if self.lose else (lost >= 1))
+        allowed = within(patterns, present) & ((lost == self.lose) if self.lose else (lost >= 1))
         chosen = _choose(patterns, allowed, draw.uniform("rate pattern"))
         hit = draw.uniform("rate").argsort().argsort() < round(self.rate * len(rows))
         hit = torch.from_numpy(hit) & allowed.any(1)
@@ -239,8 +239,8 @@ class Patterns(Protocol):
     redrawn = True
 
     def _keep(self, data, frames, draw, rows):
-        patterns = _patterns(len(frames))
-        chosen = _choose(patterns, _within(patterns, _present(frames)), draw.uniform("patterns"))
+        patterns = all_patterns(len(frames))
+        chosen = _choose(patterns, within(patterns, _present(frames)), draw.uniform("patterns"))
         return dict(zip(frames, chosen.T[..., None]))
 
 
@@ -454,12 +454,13 @@ def _present(frames: Observed) -> Bool[Tensor, "n M"]:
     return torch.stack([f.any(1) for f in frames.values()], 1)
 
 
-def _patterns(modalities: int) -> Bool[Tensor, "P M"]:
+def all_patterns(modalities: int) -> Bool[Tensor, "P M"]:
     """All non-empty sets of modalities."""
     return torch.tensor([p for p in itertools.product((False, True), repeat=modalities) if any(p)])
 
 
-def _within(patterns: Bool[Tensor, "P M"], present: Bool[Tensor, "n M"]) -> Bool[Tensor, "n P"]:
+def within(patterns: Bool[Tensor, "P M"], present: Bool[Tensor, "n M"]) -> Bool[Tensor, "n P"]:
+    """Which of these sets each row could be left with: those that ask for nothing it lacks."""
     return ~(patterns & ~present[:, None]).any(2)
 
 

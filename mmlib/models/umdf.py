@@ -25,10 +25,9 @@ Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released; wh
   task loss     squared error as printed, although MAE is reported (error='absolute' is the other)
   encoders      two layers, LayerNorm in front as in MulT, whose other settings the paper shares; with LayerNorm behind, the
                 printed learning rate for IEMOCAP does not train
-  dropout       MulT's values but for attention weights, which are not dropped: .1 on residuals and in the FFN, .25 on Z
+  dropout       .1 on residuals and .25 on Z as in MulT, of whole channels; nothing inside the FFN or on attention weights
 """
 
-import itertools
 import math
 
 import torch
@@ -38,6 +37,7 @@ from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError
 from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions
+from mmlib.missing import all_patterns, within
 from mmlib.models.base import Prediction, System, task_loss
 
 Sequences = list[Float[Tensor, "B _ d"]]
@@ -61,12 +61,12 @@ def mmd2(
         apart = torch.ones_like(K, dtype=torch.bool).triu(1)
         bandwidth = distance.detach()[apart].median().clamp(min=1e-12)
         K = sum(torch.exp(-distance / (c * bandwidth)) for c in _BANDWIDTHS) / len(_BANDWIDTHS)
-    within, between = K[:n, :n] + K[n:, n:], K[:n, n:]
+    inside, between = K[:n, :n] + K[n:, n:], K[:n, n:]
     if estimator == "biased":
-        return within.mean() - 2 * between.mean()
+        return inside.mean() - 2 * between.mean()
     if n == 1:
         return 0 * between.sum()
-    return (within.sum() - within.diagonal().sum()) / (n * (n - 1)) - 2 * between.mean()
+    return (inside.sum() - inside.diagonal().sum()) / (n * (n - 1)) - 2 * between.mean()
 
 
 def kl(log_p: Float[Tensor, "*B C"], log_q: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
@@ -234,8 +234,7 @@ class UMDF(System):
         self.head = nn.Linear(width, outputs)
         self.f_y = nn.Linear(width, outputs) if f_y == "separate" else self.head
         self.supervised = f_y == "supervised"
-        patterns = [p for p in itertools.product((False, True), repeat=len(dims)) if any(p)]
-        self.register_buffer("patterns", torch.tensor(patterns), persistent=False)  # (2^M - 1, M)
+        self.register_buffer("patterns", all_patterns(len(dims)), persistent=False)  # (2^M - 1, M)
 
     def views(self, batch: Batch) -> tuple[Frames, Frames]:
         """S_a, S_b: which frames each view keeps. Neither loses everything; a kept modality keeps at least one frame.
@@ -245,7 +244,7 @@ class UMDF(System):
         if not self.random_views:
             return batch.frames, batch.frames
         present = torch.stack(list(batch.present.values()), 1)  # (B, M)
-        allowed = ~(self.patterns & ~present[:, None]).any(2)  # (B, P)
+        allowed = within(self.patterns, present)  # (B, P)
         luck = torch.rand(2, *allowed.shape, device=present.device).masked_fill(~allowed, -1)
         a, b = luck.argmax(2)
         other = luck[1].scatter(1, a[:, None], -1).argmax(1)  # b's choice if it may not be a's
