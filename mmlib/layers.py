@@ -18,12 +18,16 @@ def mlp(*widths: int, dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def positions(T: int, d: int, like: Tensor) -> Float[Tensor, "T d"]:
-    """Sinusoidal positions (Vaswani et al. 2017): sin and cos of t / 10000^(2i / d), interleaved; t counts from 0."""
-    t = torch.arange(T, dtype=like.dtype, device=like.device)
-    rate = 10_000 ** (-torch.arange(0, d, 2, dtype=like.dtype, device=like.device) / d)
-    angle = t[:, None] * rate  # (T, ceil(d / 2))
+def sinusoid(t: Int[Tensor, "n"], d: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n d"]:
+    """Sinusoidal places (Vaswani et al. 2017): sin and cos of t / 10000^(2i / d), interleaved."""
+    rate = 10_000 ** (-torch.arange(0, d, 2, dtype=dtype, device=t.device) / d)
+    angle = t.to(dtype)[:, None] * rate  # (n, ceil(d / 2))
     return torch.stack((angle.sin(), angle.cos()), 2).flatten(1)[:, :d]
+
+
+def positions(T: int, d: int, like: Tensor) -> Float[Tensor, "T d"]:
+    """The sinusoids of 0..T-1, of the type and on the device of `like`."""
+    return sinusoid(torch.arange(T, device=like.device), d, like.dtype)
 
 
 class FrameDropout(nn.Dropout1d):
@@ -117,9 +121,51 @@ class TransformerEncoder(nn.Module):
         return x if step is None else x.squeeze(1)
 
 
+class LSTMPool(nn.Module):
+    """A one-layer LSTM over the observed frames, then the maximum over time: (B, T, i) -> (B, d)."""
+
+    def __init__(self, d_in: int, d: int):
+        super().__init__()
+        self.lstm = nn.LSTM(d_in, d, batch_first=True)
+
+    def forward(self, x: Float[Tensor, "B T i"], frames: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        # Observed frames first, in their order: what comes behind them cannot reach back.
+        order = (~frames).byte().argsort(dim=1, stable=True)
+        x = x.masked_fill(~frames[..., None], 0).gather(1, order[..., None].expand_as(x))
+        h = self.lstm(x)[0]
+        return _max_over(h, frames.gather(1, order))
+
+
+class TextCNN(nn.Module):
+    """Convolutions over 3, 4 and 5 words, ReLU, maximum over time, linear, ReLU (Kim 2014): (B, T, i) -> (B, d).
+
+    A word that is not observed is a zero vector, and its place is left out of the maximum.
+    """
+
+    def __init__(self, d_in: int, d: int, channels: int = 128, dropout: float = 0.5):
+        super().__init__()
+        self.convolutions = nn.ModuleList([nn.Conv1d(d_in, channels, h) for h in (3, 4, 5)])
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(3 * channels, d)
+
+    def forward(self, x: Float[Tensor, "B T i"], frames: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        words = x.masked_fill(~frames[..., None], 0).transpose(1, 2)  # (B, i, T)
+        pooled = []
+        for conv in self.convolutions:
+            h = conv.kernel_size[0]
+            y = conv(F.pad(words, (h // 2, h - 1 - h // 2))).relu()  # (B, channels, T)
+            pooled.append(_max_over(y.transpose(1, 2), frames))
+        return self.out(self.dropout(torch.cat(pooled, 1))).relu()
+
+
 def at_step(x: Float[Tensor, "B T d"], step: Int[Tensor, "B"]) -> Float[Tensor, "B d"]:
     """Of each row the vector at its step."""
     return x[torch.arange(len(x), device=x.device), step]
+
+
+def _max_over(h: Float[Tensor, "B T d"], frames: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+    """The maximum over observed frames; zero for a row that has none."""
+    return h.masked_fill(~frames[..., None], -torch.inf).amax(1).masked_fill(~frames.any(1, keepdim=True), 0)
 
 
 def _attend(q: Float[Tensor, "B T d"], k: Float[Tensor, "B S d"], v: Float[Tensor, "B S d"], heads: int, mask=None):

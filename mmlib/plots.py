@@ -39,6 +39,10 @@ LOST = to_rgb("#c4c4c4")  # beside white padding, from which MISSING hardly diff
 REAL = to_rgb("#f2c12e")
 IMPUTED = {"image": to_rgb("#cc2936"), "text": to_rgb("#0b6fb8")}
 IMPUTED_OTHERS = [PALETTE[k] for k in (2, 4, 8, 7)]  # of the rest, those that stand out against yellow
+# Of generated tokens; real ones are white with PALE of the hue in it. Modalities differ in marker, too.
+HUES = {"text": to_rgb("#0b4f9e"), "audio": to_rgb("#12805c"), "vision": to_rgb("#d99a00"), "image": to_rgb("#d99a00")}
+HUES_OTHERS = [PALETTE[k] for k in (9, 3, 4)]
+PALE = 0.35
 # Apart in lightness and marker, too: for the colour-blind and for print in grey.
 SENTIMENTS = {
     "negative": {"color": to_rgb("#d9480f"), "marker": "v"},
@@ -232,17 +236,10 @@ def embeddings(
 
     Raises ValueError where the modalities or widths of the two differ, the width is 1, or there are fewer than 5 rows.
     """
-    if not real or set(real) != set(imputed):
-        raise ValueError(f"plots.embeddings: real has modalities {sorted(real)} but imputed has {sorted(imputed)}")
-    for m in real:
-        a, b = tuple(real[m].shape), tuple(imputed[m].shape)
-        if len(a) != 2 or len(b) != 2 or a[1] != b[1] or a[1] < 2 or min(a[0], b[0]) < 5:
-            needs = "the same width of at least 2, and at least 5 rows of each"
-            raise ValueError(f"plots.embeddings: {m!r} is {a} real and {b} imputed; needs {needs}")
+    _require_pairs(real, imputed, "imputed", "embeddings")
     figure, panels = _maps(len(real))
     for k, (m, panel) in enumerate(zip(real, panels, strict=True)):
-        order = np.random.default_rng(seed).permutation(max(len(real[m]), len(imputed[m])))
-        picked = [order[order < len(x[m])][:limit] for x in (real, imputed)]
+        picked = _picked([len(real[m]), len(imputed[m])], seed, limit)
         x = np.concatenate([_array(x[m])[rows] for x, rows in zip((real, imputed), picked, strict=True)])
         is_imputed = np.repeat([0, 1], [len(rows) for rows in picked])
         at = _tsne(x, seed)
@@ -256,6 +253,66 @@ def embeddings(
         panel.legend(
             loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, markerscale=2, handletextpad=0, columnspacing=1
         )
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+@plt.rc_context(THEME)
+def generations(
+    real: Mapping[str, Float[Tensor, "_ d"]],
+    generated: Mapping[str, Mapping[str, Float[Tensor, "_ d"]]],
+    seed: int = 0,
+    limit: int = 600,
+    title: str = "",
+) -> Figure:
+    """t-SNE of real and generated tokens of all modalities, one panel for each start step (Figure 3 of ADMC).
+
+    real: per modality (n, d). generated: per panel, such as "n = 50", per modality (k, d). Of each, at most `limit` are
+        drawn; row i of all may be the same sample, but need not.
+    There is one map, of the real tokens and those of all panels together, so a place means the same in each panel. It
+    takes time: two minutes for 9000 tokens, as of 3 modalities, real and in 4 panels, 600 each.
+    Below each panel: per modality, the balanced accuracy with which a linear classifier, cross-validated on the tokens
+    themselves, tells real from generated; 0.5 means indistinguishable.
+
+    Raises ValueError where there is no panel, the modalities of one differ from the real ones, not all widths are the
+    same, the width is 1, or there are fewer than 5 rows.
+    """
+    if not generated:
+        raise ValueError("plots.generations: nothing is generated")
+    for name, tokens in generated.items():
+        _require_pairs(real, tokens, f"generated ({name})", "generations")
+    if len({x.shape[1] for x in real.values()}) > 1:
+        widths = {m: x.shape[1] for m, x in real.items()}
+        raise ValueError(f"plots.generations: one map needs one width, but the modalities have {widths}")
+    clouds = [real, *generated.values()]
+    picked = {m: _picked([len(cloud[m]) for cloud in clouds], seed, limit) for m in real}
+    x = {(k, m): _array(cloud[m])[picked[m][k]] for k, cloud in enumerate(clouds) for m in real}
+    ends = np.cumsum([len(tokens) for tokens in x.values()])
+    at = dict(zip(x, np.split(_tsne(np.concatenate(list(x.values())), seed), ends[:-1]), strict=True))
+    figure, panels = _maps(len(generated), columns=2 if len(generated) == 4 else 3)
+    for k, (name, panel) in enumerate(zip(generated, panels, strict=True), start=1):
+        accuracies = []
+        for i, m in enumerate(real):
+            strong = np.array(HUES.get(m, HUES_OTHERS[i % 3]))
+            sizes = [len(rows) for rows in picked[m]]
+            made = "–".join(str(n) for n in sorted({min(sizes[1:]), max(sizes[1:])}))
+            style = {"marker": _MARKERS[i % len(_MARKERS)], "lw": 0}
+            # Real points are below and larger: they show even where each has a generated one upon it.
+            labels = f"{m}, real ({sizes[0]})", f"{m}, generated ({made})"
+            panel.scatter(*at[0, m].T, s=20, color=1 - PALE * (1 - strong), zorder=1, label=labels[0], **style)
+            panel.scatter(*at[k, m].T, s=8, color=strong, alpha=0.8, zorder=2, label=labels[1], **style)
+            is_generated = np.repeat([0, 1], [sizes[0], sizes[k]])
+            samples = np.concatenate([picked[m][0], picked[m][k]])
+            accuracy = _told_apart(np.concatenate([x[0, m], x[k, m]]), is_generated, samples, seed)
+            accuracies.append(f"{m}\N{NO-BREAK SPACE}{accuracy:.2f}")
+        note = f"real vs generated: accuracy\n{textwrap.fill(', '.join(accuracies), 36)}\n(0.50 = indistinguishable)"
+        panel.set_xlabel(f"t-SNE 1\n\n{note}", size=8)
+        panel.set_title(textwrap.fill(name, 26))
+    for panel in panels[1:]:
+        panel.sharex(panels[0])
+        panel.sharey(panels[0])
+    _legend_below(panels[0], markerscale=1.8, handlelength=1)
     if title:
         figure.suptitle(title)
     return figure
@@ -340,9 +397,9 @@ def _groups(
     return value.long().numpy(), list(zip(names, styles, strict=True))
 
 
-def _maps(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure of panels for t-SNE, up to three on a line."""
-    columns = min(3, count)
+def _maps(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of panels for t-SNE, up to `columns` on a line."""
+    columns = min(columns, count)
     lines = math.ceil(count / columns)
     figure = plt.figure(figsize=(min(WIDTH, HEIGHT * columns), HEIGHT * lines))
     plt.close(figure)
@@ -351,6 +408,12 @@ def _maps(count: int) -> tuple[Figure, list[Axes]]:
     for panel in panels:
         panel.set(xticks=[], yticks=[], ylabel="t-SNE 2")
     return figure, panels
+
+
+def _picked(counts: Sequence[int], seed: int, limit: int) -> list[Int[np.ndarray, "_"]]:
+    """At most `limit` random rows of clouds with that many each: the same rows as far as all clouds have them."""
+    order = np.random.default_rng(seed).permutation(max(counts))
+    return [order[order < count][:limit] for count in counts]
 
 
 def _tsne(x: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n 2"]:
@@ -485,3 +548,13 @@ def _require(table: pd.DataFrame, columns: list[str], function: str) -> None:
         raise ValueError(f"plots.{function}: the table has no column {lacking[0]!r}; it has {list(table.columns)}")
     if table.empty:
         raise ValueError(f"plots.{function}: the table has no rows")
+
+
+def _require_pairs(real: Mapping[str, Tensor], made: Mapping[str, Tensor], kind: str, function: str) -> None:
+    if not real or set(real) != set(made):
+        raise ValueError(f"plots.{function}: real has modalities {sorted(real)} but {kind} has {sorted(made)}")
+    for m in real:
+        a, b = tuple(real[m].shape), tuple(made[m].shape)
+        if len(a) != 2 or len(b) != 2 or a[1] != b[1] or a[1] < 2 or min(a[0], b[0]) < 5:
+            needs = "the same width of at least 2, and at least 5 rows of each"
+            raise ValueError(f"plots.{function}: {m!r} is {a} real and {b} {kind}; needs {needs}")

@@ -4,11 +4,14 @@ Choices are made on the validation split; nothing here reads the test split unle
 """
 
 import hashlib
+import itertools
 import json
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmlib import metrics, missing
-from mmlib.data.dataset import Dataset, View
+from mmlib.data.dataset import Batch, Dataset, View
 from mmlib.models.base import Prediction, System
 
 _CHECKPOINT = "checkpoint.safetensors"
@@ -36,7 +39,8 @@ class History:
     """What happened during `fit`.
 
     rows: (stage, epoch, split, name, value), each loss term averaged over the epoch's steps, then the validation score.
-    metric, best_epoch, best_score: of the weights that were kept. seconds: wall time of all epochs. steps: optimiser steps.
+    metric, best_epoch, best_score: of the weights that the last stage kept. seconds: wall time of all epochs. steps:
+    optimiser steps.
     """
 
     metric: str
@@ -67,9 +71,10 @@ def fit(
     seed: int = 0,
     epochs: int | dict[str, int] = 20,
     batch_size: int = 32,
-    lr: float = 1e-3,
+    lr: float | dict[str, float] = 1e-3,
     weight_decay: float = 0.0,
     clip: float | None = None,
+    warmup: float = 0.0,
     decay: bool = False,
     monitor: str | None = None,
     patience: int | None = None,
@@ -78,19 +83,22 @@ def fit(
 ) -> History:
     """Trains a system with Adam through all its stages and leaves it with the weights that scored best on validation.
 
-    protocol: what is missing in training; valid_protocol: in validation (default: the same).
-    epochs: of every stage, or one number per stage. clip: the largest norm of a gradient (default: any). decay: the
-    learning rate falls step by step in a straight line, to nothing at the end of each stage.
-    monitor: the validation metric of the last stage's epochs (default: `metrics.PRIMARY`). patience: stop after so many
-    epochs without a better score.
+    protocol: what is missing in training; valid_protocol: in the validation of the last stage (default: the same).
+    epochs, lr: of every stage, or one number per stage; a stage of several parts ("itfn text") is named by its first word.
+    clip: the largest norm of a gradient (default: any). warmup: the share of a stage's steps in which the learning rate
+    rises in a straight line from nothing. decay: from there it falls in a straight line, to nothing at the stage's end.
+    monitor: the validation metric that chooses among a stage's epochs (default: `metrics.PRIMARY`). patience: a stage ends
+    after so many epochs without a better score.
     folder: where checkpoints go; a run that was killed goes on from there and ends with the same weights, bit for bit.
-    Raises TrainingError for a non-finite loss, naming the rows, and for a folder that holds another run.
+    Raises TrainingError for a non-finite loss, naming the rows, for a folder that holds another run, and for a class that
+    validation or test have and training has not.
     """
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
-    options = _Options(seed, batch_size, lr, weight_decay, clip, decay, monitor or metrics.PRIMARY[data.task], patience)
+    monitor = monitor or metrics.PRIMARY[data.task]
+    options = _Options(seed, batch_size, weight_decay, clip, warmup, decay, monitor, patience)
     run = _Run(system, data, protocol, valid_protocol, options)
-    run.plan(epochs)
+    run.plan(epochs, lr)
     with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         run.open(folder)
         run.train(progress)
@@ -108,7 +116,7 @@ def predict(
     batch_size: int = 256,
 ) -> Prediction:
     """Predictions for all rows of a split, in file order, on the CPU. The system sees neither targets nor hidden features."""
-    parts = list(_predictions(system, data, protocol, split, seed, batch_size))
+    parts = list(_predictions(system, system.predict, data, protocol, split, seed, batch_size))
 
     def join(pick) -> Tensor | None:
         values = [pick(p) for p in parts]
@@ -130,13 +138,23 @@ def evaluate(
     batch_size: int = 256,
 ) -> dict[str, float]:
     """All metrics of the task on a split under a protocol's mask."""
-    logits = [p.logits for p in _predictions(system, data, protocol, split, seed, batch_size)]
-    return metrics.score(data.task, torch.cat(logits), data.target[data.rows(split)])
+    parts = _predictions(system, system.predict, data, protocol, split, seed, batch_size)
+    return _score(parts, data, split)
+
+
+def _score(parts: Iterable[Prediction], data: Dataset, split: str) -> dict[str, float]:
+    return metrics.score(data.task, torch.cat([p.logits for p in parts]), data.target[data.rows(split)])
 
 
 def _predictions(
-    system: System, data: Dataset, protocol: missing.Protocol | str, split: str, seed: int, batch_size: int
-) -> Iterator[Prediction]:
+    system: System,
+    predict: Callable[[Batch], Prediction | None],
+    data: Dataset,
+    protocol: missing.Protocol | str,
+    split: str,
+    seed: int,
+    batch_size: int,
+) -> Iterator[Prediction | None]:
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     view = data.view(split, protocol.observed(data, split, seed), labelled=False)
     was_training = system.training
@@ -144,7 +162,7 @@ def _predictions(
     try:
         for batch in view.batches(batch_size):
             with torch.no_grad():
-                prediction = system.predict(batch)
+                prediction = predict(batch)
             yield prediction
     finally:
         system.train(was_training)
@@ -154,9 +172,9 @@ def _predictions(
 class _Options:
     seed: int
     batch_size: int
-    lr: float
     weight_decay: float
     clip: float | None
+    warmup: float
     decay: bool
     monitor: str
     patience: int | None
@@ -176,21 +194,41 @@ class _Run:
         self.optimizer: torch.optim.Adam | None = None
         self._view: View | None = None
 
-    def plan(self, epochs: int | dict[str, int]) -> None:
-        stages = self.system.stages
-        if isinstance(epochs, dict):
-            if set(epochs) != set(stages):
-                raise TrainingError(f"epochs names the stages {sorted(epochs)}, the system has {list(stages)}")
-            self.epochs = epochs
-        else:
-            self.epochs = dict.fromkeys(stages, epochs)
+    def plan(self, epochs: int | dict[str, int], lr: float | dict[str, float]) -> None:
+        options = self.options
+        self.epochs, self.lr = self._per_stage("epochs", epochs), self._per_stage("lr", lr)
         counts = {f"epochs of {stage}": n for stage, n in self.epochs.items()}
-        counts |= {"batch_size": self.options.batch_size, "patience": self.options.patience}
+        counts |= {"batch_size": options.batch_size, "patience": options.patience}
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise TrainingError(f"{name} is {count}, it must be at least 1")
-        if self.options.clip is not None and not self.options.clip > 0:
-            raise TrainingError(f"clip is {self.options.clip}, it must be above 0")
+        if options.clip is not None and not options.clip > 0:
+            raise TrainingError(f"clip is {options.clip}, it must be above 0")
+        if not 0 <= options.warmup < 1:
+            raise TrainingError(f"warmup is {options.warmup}, it must be from 0 to below 1")
+        if self.data.task == "multiclass":
+            self._check_classes()
+
+    def _per_stage(self, name: str, value: Any) -> dict[str, Any]:
+        stages = self.system.stages
+        if not isinstance(value, dict):
+            return dict.fromkeys(stages, value)
+        words = {stage: stage.split()[0] for stage in stages}
+        if set(value) != set(words.values()):
+            expected = list(dict.fromkeys(words.values()))
+            raise TrainingError(f"{name} names the stages {sorted(value)}, the system has {expected}")
+        return {stage: value[word] for stage, word in words.items()}
+
+    def _check_classes(self) -> None:
+        known = set(self.data.target[self.data.rows("train")].tolist())
+        for split in ("valid", "test"):
+            unknown = set(self.data.target[self.data.rows(split)].tolist()) - known
+            if unknown:
+                name = self.data.label_names[min(unknown)]
+                raise TrainingError(
+                    f"{self.data.where}: class {name!r} occurs in {split} but in no training row, so nothing can learn it; "
+                    "drop its rows or split anew"
+                )
 
     def train(self, progress: bool) -> None:
         system, stages = self.system, self.system.stages
@@ -199,14 +237,17 @@ class _Run:
             system.setup(self._train_view())
         if not stages:
             return
-        self._validate()  # whatever is wrong with monitor or validation mask shows before the training, not after
+        # Whatever is wrong with monitor or validation masks shows before the training, not after.
+        self.valid_protocol.observed(self.data, "valid", self.options.seed)
+        any(self._validate(stage) is not None for stage in stages)
         silent = {} if progress else {"disable": True}  # the variable TQDM_DISABLE counts where nothing is said
         bar = tqdm(total=sum(self.epochs.values()), unit="epoch", leave=False, **silent)
         bar.update(sum(self.epochs[s] for s in stages[: self.stage]) + self.epoch)
         while self.stage < len(stages):
             stage = stages[self.stage]
             if self.optimizer is None:
-                system.on_stage(stage)
+                self.best, self.history.best_epoch, self.history.best_score = {}, -1, math.nan
+                system.on_stage(stage, self._train_view())
                 self.optimizer = self._new_optimizer(stage)
             while self.epoch < self.epochs[stage]:
                 self._train_epoch(stage)
@@ -215,9 +256,10 @@ class _Run:
                 bar.set_postfix_str(f"{stage} {self.history.metric} {self.history.best_score:.3f}")
                 if stop:
                     break
+            if self.best:
+                system.load_state_dict(self.best)
             self.stage, self.epoch, self.optimizer = self.stage + 1, 0, None
         bar.close()
-        system.load_state_dict(self.best)
         self._save()
 
     def _train_epoch(self, stage: str) -> None:
@@ -247,9 +289,8 @@ class _Run:
         total.backward()
         if self.options.clip is not None:
             nn.utils.clip_grad_norm_(self.system.parameters_of(stage), self.options.clip)
-        if self.options.decay:
-            done = self.epoch + self.step / len(batches)
-            self.optimizer.param_groups[0]["lr"] = self.options.lr * (1 - done / self.epochs[stage])
+        step, steps = self.epoch * len(batches) + self.step, self.epochs[stage] * len(batches)
+        self.optimizer.param_groups[0]["lr"] = self.lr[stage] * self._factor(step, steps)
         self.optimizer.step()
         self.system.after_step(batch, stage)
         if self.step == 0:
@@ -257,14 +298,21 @@ class _Run:
             self.log = torch.zeros(len(batches), len(terms), device=total.device)
         self.log[self.step] = torch.stack([t.detach() for t in terms.values()])
 
+    def _factor(self, step: int, steps: int) -> float:
+        """Of the learning rate, at this step of a stage that has so many."""
+        warmup = self.options.warmup * steps
+        if step < warmup:
+            return min(1.0, (step + 1) / warmup)
+        return 1 - (step - warmup) / (steps - warmup) if self.options.decay else 1.0
+
     def _end_epoch(self, stage: str) -> bool:
-        """Logs, validates in the last stage, keeps the best weights, saves; True when patience has run out."""
+        """Logs, validates where the stage can be, keeps the best weights, saves; True when patience has run out."""
         history = self.history
         for name, value in zip(self.terms, self.log.mean(0).tolist()):
             history.rows.append((stage, self.epoch, "train", name, value))
         stop = False
-        if self.stage == len(self.system.stages) - 1:
-            value = self._validate()
+        value = self._validate(stage)
+        if value is not None:
             history.rows.append((stage, self.epoch, "valid", history.metric, value))
             if not self.best or metrics.better(history.metric, value, history.best_score):
                 history.best_epoch, history.best_score = self.epoch, value
@@ -274,8 +322,16 @@ class _Run:
         self._save()
         return stop
 
-    def _validate(self) -> float:
-        score = evaluate(self.system, self.data, self.valid_protocol, "valid", seed=self.options.seed)
+    def _validate(self, stage: str) -> float | None:
+        """The monitored score after an epoch of this stage; None for a stage that validation cannot judge."""
+        protocol = self.valid_protocol if stage == self.system.stages[-1] else self.protocol
+        predict = partial(self.system.predict_in, stage)
+        parts = _predictions(self.system, predict, self.data, protocol, "valid", self.options.seed, batch_size=256)
+        first = next(parts)
+        if first is None:
+            parts.close()
+            return None
+        score = _score(itertools.chain([first], parts), self.data, "valid")
         if self.history.metric not in score:
             raise TrainingError(f"monitor {self.history.metric!r} is not one of {', '.join(score)}")
         return score[self.history.metric]
@@ -288,7 +344,7 @@ class _Run:
         ids = self.data.ids[view.rows[batches[step]].cpu().numpy()]
         raise TrainingError(
             f"{self.data.where}: loss {self.terms[term]!r} is not finite in stage {stage!r}, epoch {self.epoch}, step "
-            f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.options.lr:g}) or look at these rows"
+            f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.lr[stage]:g}) or look at these rows"
         )
 
     def _train_view(self) -> View:
@@ -307,7 +363,7 @@ class _Run:
 
     def _new_optimizer(self, stage: str) -> torch.optim.Adam:
         return torch.optim.Adam(
-            self.system.parameters_of(stage), lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True
+            self.system.parameters_of(stage), lr=self.lr[stage], weight_decay=self.options.weight_decay, fused=True
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -319,6 +375,7 @@ class _Run:
             "protocol": str(self.protocol),
             "valid_protocol": str(self.valid_protocol),
             "epochs": self.epochs,
+            "lr": self.lr,
             **asdict(self.options),
         }
 

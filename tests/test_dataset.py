@@ -155,3 +155,33 @@ def test_shifted_targets_keep_their_distances():
     assert torch.equal(data.shifted(3.0).target, data.target - 3.0)
     with pytest.raises(DataError, match="the task is multiclass"):
         synthetic.like("iemocap", dim=4, frames=3).sample({"train": 8, "valid": 2, "test": 2}).shifted(1.0)
+
+
+def test_classes_are_grouped_by_name():
+    data = synthetic.like("iemocap", dim=4, frames=3).sample({"train": 30, "valid": 5, "test": 5})
+    two = data.grouped({"negative": ["angry", "sad"], "positive": ["happy", "neutral"]})
+    assert two.label_names == ("negative", "positive") and two.outputs == 2
+    by_hand = [0 if data.label_names[y] in ("angry", "sad") else 1 for y in data.target.tolist()]
+    assert two.target.tolist() == by_hand and 0 < sum(by_hand) < 40
+    for groups in ({"all": ["angry", "sad", "happy"]}, {"a": ["angry", "sad"], "b": ["sad", "happy", "neutral"]}):
+        with pytest.raises(
+            DataError, match="groups name the classes .*; each of these once: angry, happy, neutral, sad"
+        ):
+            data.grouped(groups)
+    with pytest.raises(DataError, match="the task is multibinary"):
+        data.one_vs_rest().grouped({"a": ["angry"]})
+
+
+def test_folds_become_splits():
+    data = synthetic.like("iemocap", dim=4, frames=3).sample({"train": 30, "valid": 10, "test": 10})
+    data = replace(data, fold=(np.arange(50) % 5 + 1).astype(np.int32))
+    for test, valid in ((2, 3), (5, 1)):
+        again = data.folded(test)
+        assert set(data.fold[again.split == "test"]) == {test} and set(data.fold[again.split == "valid"]) == {valid}
+        assert (again.split == "train").sum() == 30 and again.provenance["derived"] == [
+            f"test is fold {test}, valid fold {valid}"
+        ]
+    with pytest.raises(DataError, match="fold 6 cannot be the test split; the folds are 1, 2, 3, 4, 5"):
+        data.folded(6)
+    with pytest.raises(DataError, match="the folds are none"):
+        replace(data, fold=None).folded(1)

@@ -1,5 +1,6 @@
 import itertools
 import re
+from colorsys import rgb_to_hsv
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -261,6 +262,128 @@ def test_embeddings_refuse(real, imputed, message):
         plots.embeddings(real, imputed)
 
 
+# Generated tokens
+
+
+def tokens(n, seed, names=("text", "vision"), width=4):
+    return {m: cloud(n, width, seed + k) for k, m in enumerate(names)}
+
+
+@pytest.fixture
+def map_of_two_columns(monkeypatch):
+    """The map shows the first two columns as they are; the list gets what is mapped."""
+    mapped = []
+    monkeypatch.setattr(plots, "_tsne", lambda x, seed: mapped.append(x) or x[:, :2])
+    return mapped
+
+
+def test_generations_numbers_of_like_and_of_separate_tokens():
+    real, like, apart = tokens(80, 0, width=8), tokens(80, 2, width=8), tokens(60, 4, width=8)
+    apart["vision"] += 20
+    figure = plots.generations(real, {"n = 50": like, "n = 100": apart}, title="a title")
+    form = r"t-SNE 1\n\nreal vs generated: accuracy\ntext (.{4}), vision (.{4})\n\(0.50 = indistinguishable\)"
+    text, vision = np.array([re.fullmatch(form, p.get_xlabel().replace("\xa0", " ")).groups() for p in figure.axes]).T
+    assert [float(a) for a in (*text, vision[0])] == [pytest.approx(0.5, abs=0.15)] * 3 and vision[1] == "1.00"
+    assert [(panel.get_title(), panel.get_ylabel()) for panel in figure.axes] == [
+        ("n = 50", "t-SNE 2"),
+        ("n = 100", "t-SNE 2"),
+    ]
+    assert legend(figure) == [
+        "text, real (80)",
+        "text, generated (60–80)",
+        "vision, real (80)",
+        "vision, generated (60–80)",
+    ]
+    assert figure.get_suptitle() == "a title" and all(panel.get_legend() is None for panel in figure.axes)
+
+
+def test_generations_of_the_real_tokens_cannot_be_told_apart():
+    real = tokens(40, 0, width=200)
+    assert plots.generations(real, {"n = 1": real}).axes[0].get_xlabel().count("0.50") == 3
+
+
+def test_generations_have_one_map_in_all_panels(map_of_two_columns):
+    real, generated = tokens(9, 0), {f"n = {k}": tokens(7, 10 * k) for k in (1, 2, 3)}
+    for x in generated["n = 2"].values():
+        x += 50
+    figure = plots.generations(real, generated)
+    assert [x.shape for x in map_of_two_columns] == [(2 * (9 + 3 * 7), 4)]
+    assert len({(panel.get_xlim(), panel.get_ylim()) for panel in figure.axes}) == 1
+    assert figure.axes[0].get_xlim()[1] > 48  # where the points of another panel are
+    for panel, made in zip(figure.axes, generated.values(), strict=True):
+        assert len(panel.collections) == 4
+        for k, m in enumerate(real):
+            for points, x in zip(panel.collections[2 * k : 2 * k + 2], (real[m], made[m]), strict=True):
+                np.testing.assert_array_equal(np.sort(points.get_offsets(), 0), np.sort(x[:, :2], 0))
+
+
+def test_generations_are_the_same_samples_within_the_limit(map_of_two_columns):
+    real = tokens(50, 0)
+
+    def drawn(seed):
+        figure = plots.generations(real, {"n = 1": {m: x + 100 for m, x in real.items()}}, seed=seed, limit=20)
+        assert legend(figure)[:2] == ["text, real (20)", "text, generated (20)"]
+        real_text, generated_text, *_ = (points.get_offsets() for points in figure.axes[0].collections)
+        np.testing.assert_allclose(generated_text, real_text + 100, atol=1e-4)
+        return real_text
+
+    np.testing.assert_array_equal(drawn(0), drawn(0))
+    assert not np.array_equal(drawn(0), drawn(1))
+
+
+def test_generations_are_strong_and_real_tokens_pale_of_the_same_hue():
+    names = ["text", "audio", "vision", "depth", "pulse"]
+    panel = plots.generations(tokens(6, 0, names), {"n = 1": tokens(6, 1, names)}).axes[0]
+    colours = [points.get_facecolor()[0, :3] for points in panel.collections]
+    for pale, strong in zip(colours[::2], colours[1::2], strict=True):
+        (hue, weak, _), (same, full, _) = rgb_to_hsv(*pale), rgb_to_hsv(*strong)
+        assert hue == pytest.approx(same, abs=0.01) and weak < full / 2
+        assert (pale - strong) @ [0.2126, 0.7152, 0.0722] > 0.15
+    for colour, strongest in zip(colours[1:6:2], ([2], [1], [0, 1]), strict=True):  # blue, green, yellow
+        assert colour[strongest].min() > 1.3 * np.delete(colour, strongest).max()
+    assert len({tuple(colour) for colour in colours}) == 10
+    assert len({points.get_paths()[0].vertices.tobytes() for points in panel.collections}) == 5
+    real, generated = panel.collections[::2], panel.collections[1::2]
+    assert max(p.get_zorder() for p in real) < min(p.get_zorder() for p in generated)
+    assert min(p.get_sizes()[0] for p in real) > 2 * max(p.get_sizes()[0] for p in generated)  # not hidden below them
+
+
+@pytest.mark.parametrize("count, lines", [(3, 1), (4, 2), (5, 2)])
+def test_generations_legend_is_below_all_panels(count, lines, map_of_two_columns):
+    names = ["text", "audio", "vision"]
+    figure = plots.generations(tokens(6, 0, names), {f"n = {k}": tokens(6, k, names) for k in range(count)})
+    (canvas := FigureCanvasAgg(figure)).draw()
+    top = figure.legends[0].get_window_extent(canvas.get_renderer()).y1
+    assert all(top < panel.get_tightbbox(canvas.get_renderer()).y0 for panel in figure.axes)
+    columns = len({round(panel.get_position().x0, 2) for panel in figure.axes})
+    assert (columns, len({round(p.get_position().y0, 2) for p in figure.axes})) == (2 if count == 4 else 3, lines)
+
+
+WIDTHS = {"text": cloud(9, 4, 0), "vision": cloud(9, 5, 0)}
+
+
+@pytest.mark.parametrize(
+    "real, generated, message",
+    [
+        (tokens(9, 0), {}, "nothing is generated"),
+        ({}, {"n = 1": {}}, r"modalities \[\]"),
+        (
+            tokens(9, 0),
+            {"n = 1": tokens(9, 0), "n = 2": tokens(9, 0, ["text"])},
+            r"real has modalities \['text', 'vision'\] but generated \(n = 2\) has \['text'\]",
+        ),
+        (tokens(9, 0), {"n = 1": tokens(9, 0, width=5)}, r"'text' is \(9, 4\) real and \(9, 5\) generated \(n = 1\)"),
+        (WIDTHS, {"n = 1": WIDTHS}, r"one width, .* {'text': 4, 'vision': 5}"),
+        (tokens(9, 0), {"n = 1": tokens(4, 0)}, "at least 5 rows"),
+        (tokens(9, 0, width=1), {"n = 1": tokens(9, 0, width=1)}, "width of at least 2"),
+    ],
+    ids=["no panel", "empty", "other modalities", "other width", "widths differ", "few rows", "narrow"],
+)
+def test_generations_refuse(real, generated, message):
+    with pytest.raises(ValueError, match=f"plots.generations: .*{message}"):
+        plots.generations(real, generated)
+
+
 # Joint representations
 
 
@@ -463,6 +586,14 @@ DRAWN = {
     "frames": lambda: plots.missingness(REAL, title="a title", real=REAL),
     "losses": lambda: plots.losses(history({"a long stage name": 2, "another long one": 3, "the last stage": 90})),
     "embeddings": lambda: plots.embeddings(*2 * [{m: cloud(12, 3, 0) for m in ("image", "text", "audio")}]),
+    "generations": lambda: plots.generations(
+        tokens(12, 0, ("text", "audio", "vision")),
+        {f"n = {10**k}": tokens(12, k, ("text", "audio", "vision")) for k in range(5)},
+        title="a title",
+    ),
+    "generations of long names": lambda: plots.generations(
+        tokens(6, 0, LONG), {f"a panel whose name is longer than it {k}": tokens(6, k, LONG) for k in range(3)}
+    ),
     "representations": lambda: plots.representations(
         {f"a method whose name is longer than its panel {k}": cloud(60, 3, k) for k in range(4)}, SIGNS, title="a title"
     ),

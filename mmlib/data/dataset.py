@@ -204,6 +204,40 @@ class Dataset:
             self, task="multibinary", target=target, provenance=self._derived("one yes/no problem per class")
         )
 
+    def grouped(self, groups: Mapping[str, list[str]]) -> "Dataset":
+        """Classes joined to coarser ones: {new name: [old names]}, e.g. angry and sad against happy and neutral.
+
+        Raises DataError unless the task is multiclass and every class stands in exactly one group.
+        """
+        named = [label for labels in groups.values() for label in labels]
+        if self.task != "multiclass" or sorted(named) != sorted(self.label_names):
+            have = ", ".join(self.label_names) if self.task == "multiclass" else f"none, the task is {self.task}"
+            raise DataError(f"{self.where}: groups name the classes {', '.join(named)}; each of these once: {have}")
+        group = [next(i for i, labels in enumerate(groups.values()) if name in labels) for name in self.label_names]
+        return replace(
+            self,
+            target=torch.tensor(group, device=self.device)[self.target],
+            label_names=tuple(groups),
+            provenance=self._derived(
+                "classes grouped: " + "; ".join(f"{k} = {' + '.join(v)}" for k, v in groups.items())
+            ),
+        )
+
+    def folded(self, test: int) -> "Dataset":
+        """Split anew for cross-validation: the rows of fold `test` are test, those of the next fold valid, all others train.
+
+        Raises DataError where there are no folds, fewer than three, or not this one.
+        """
+        folds = [] if self.fold is None else sorted(set(self.fold.tolist()))
+        if test not in folds or len(folds) < 3:
+            have = ", ".join(map(str, folds)) or "none"
+            raise DataError(
+                f"{self.where}: fold {test} cannot be the test split; the folds are {have}, and three are needed"
+            )
+        valid = folds[(folds.index(test) + 1) % len(folds)]
+        split = np.where(self.fold == test, "test", np.where(self.fold == valid, "valid", "train"))
+        return replace(self, split=split, provenance=self._derived(f"test is fold {test}, valid fold {valid}"))
+
     def shifted(self, zero: float) -> "Dataset":
         """Regression targets counted from `zero`: the value that separates negative from positive becomes 0.
 

@@ -1,5 +1,6 @@
 """Floor 2: one file per published system, and MODELS, where every system has its name."""
 
+from mmlib.models.admc import ADMC
 from mmlib.models.base import Prediction, System
 from mmlib.models.simc import SIMC
 from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
@@ -8,6 +9,7 @@ from mmlib.models.umdf import UMDF
 MODELS: dict[str, type[System]] = {
     "simc": SIMC,
     "umdf": UMDF,
+    "admc": ADMC,
     "prior": Prior,
     "all_zeros": AllZeros,
     "unimodal": Unimodal,

@@ -35,7 +35,8 @@ class Prediction:
 class System(nn.Module):
     """A method under comparison. Subclasses give `predict` and, if they learn by gradient, `loss`.
 
-    stages: names of the training stages in order; empty for a system that learns nothing by gradient.
+    stages: names of the training stages in order; empty for a system that learns nothing by gradient. A stage of several
+    parts has one name for each, which begin with the same word ("itfn text", "itfn audio").
     What hooks change must live in parameters or buffers: after a resume, `setup` and `on_stage` are not called again.
     Traits (class attributes, False unless declared) say what the method needs; tables print them.
     """
@@ -76,8 +77,15 @@ class System(nn.Module):
     def setup(self, train: View) -> None:
         """Called once before training, with the training rows as the protocol leaves them."""
 
-    def on_stage(self, stage: str) -> None:
-        """Called when a stage begins."""
+    def predict_in(self, stage: str, batch: Batch) -> Prediction | None:
+        """What validation scores after each epoch of a stage, whose best weights are kept; None: its last ones are.
+
+        The last stage is scored by `predict`.
+        """
+        return self.predict(batch) if stage == self.stages[-1] else None
+
+    def on_stage(self, stage: str, train: View) -> None:
+        """Called when a stage begins, with the training rows as the protocol leaves them."""
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         """What the optimiser of this stage updates."""
@@ -96,15 +104,16 @@ def task_loss(
     task: str,
     reduction: str = "mean",
     rows: Bool[Tensor, "B"] | None = None,
+    weight: Float[Tensor, "C"] | None = None,
 ) -> Float[Tensor, ""]:
     """Squared error, cross-entropy or binary cross-entropy, averaged over rows (over `rows` alone where given).
 
-    reduction 'mean' averages over labels, 'sum' sums over them.
+    reduction 'mean' averages over labels, 'sum' sums over them. weight: of each class, multiclass alone.
     """
     if task == "regression":
         loss = F.mse_loss(logits.squeeze(1), target, reduction="none")
     elif task == "multiclass":
-        loss = F.cross_entropy(logits, target, reduction="none")
+        loss = F.cross_entropy(logits, target, weight, reduction="none")
     else:
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # (B, C)
         loss = loss.sum(1) if reduction == "sum" else loss.mean(1)

@@ -1,0 +1,495 @@
+"""ADMC: a diffusion model over the stacked features of all modalities completes what is missing; then a fusion network.
+
+W. Zhang, J. Chen, Y. J. Wang, E. Zhu, X. Yang, Y. Wang: ADMC: Attention-based Diffusion Model for Missing Modalities Feature
+Completion (2025). Code was released (vzhang-mm/ADMC) and runs another model; what it computes is variant 'official'.
+
+Three stages, each frozen afterwards: ITFN (one encoder and head per modality), ADN (the diffusion), MF (the fusion).
+What the paper leaves open, and what stands here (the released code's choice in brackets where it differs):
+  denoiser       self-attention as the text says [a convolutional U-Net; attention is built and never called]
+  tokens         learned vectors for modality and a sinusoidal time pass into each token [no modality vector: Eq 2 could not
+                 tell the tokens apart]
+  hidden 1024    width of the FFN in both attention networks, four times the token's 256
+  scale of F     standardised per dimension on the training rows [as it is, with every x0 clamped to -1..1]
+  Eq 1           covariance (1 - abar) I, where the paper prints epsilon for I
+  sigma_n        of the posterior; 'beta' is the other choice; none in the last step
+  schedule       the text's 3e-4..6e-2 [2e-4..4e-2]
+  reverse        N..n+1 unconditional, the available part injected at n, merged after every step [pure noise denoised with
+                 the labels N-n..1 and taken for level n; injected once; no merge; the available part put back at the end]
+  training of MF one network per set of available modalities, on features generated once ['shared' is one for all]
+  full input     MMER: F and what the other modalities generate, side by side; enhance=False takes F alone
+  w/o ITFN       encoders trained together with a fusion network, then frozen; w/o ADN: zeros in place of missing features
+  MF             a linear map per modality, 2 layers, mean, two more layers; no ReLU on the logits [has one]
+  class weights  balanced cross-entropy, as the code has it and the paper does not say
+  early stopping best validation epoch of each encoder [best if accuracy is above one half, else none is saved]
+  padding        frames that are not observed touch neither LSTM nor maximum
+Beyond the paper: variant 'conditional', whose denoiser sees the available tokens clean; resample > 1 (RePaint, Lugmayr et
+al. 2022) and sampler 'ddim' (Song et al. 2021).
+"""
+
+import itertools
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mmlib.data.dataset import Batch, DataError, View
+from mmlib.layers import LSTMPool, TextCNN, TransformerEncoder, mlp, sinusoid
+from mmlib.missing import all_patterns, within
+from mmlib.models.base import Prediction, System, task_loss
+from mmlib.noise import row_normal
+from mmlib.rowcache import RowCache, fingerprint, row_contents
+
+Tokens = Float[Tensor, "B M d"]
+_CHUNK = 4096
+_HEAD = 128
+
+
+class Attention(nn.Module):
+    """eps' of Eq 2: self-attention over the M tokens, which know their modality and the step n."""
+
+    def __init__(self, modalities: int, d: int, width: int, heads: int, layers: int, conditional: bool = False):
+        super().__init__()
+        self.inward, self.outward = nn.Linear(d, width), nn.Linear(width, d)
+        self.modality = nn.Parameter(torch.randn(modalities, width) / width**0.5)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.known = nn.Parameter(torch.randn(width) / width**0.5) if conditional else None
+        self.encoder = TransformerEncoder(width, heads, layers)
+
+    def forward(
+        self, F: Tokens, n: Int[Tensor, "B"], known: tuple[Tokens, Bool[Tensor, "B M"]] | None = None
+    ) -> Tokens:
+        """known: clean tokens and which of them stand in place of the noisy ones (variant 'conditional')."""
+        if known is not None:
+            F = torch.where(known[1][..., None], known[0], F)
+        h = self.inward(F) + self.modality + self.time(sinusoid(n, self.modality.shape[1], F.dtype))[:, None]
+        if known is not None:
+            h = h + known[1][..., None] * self.known
+        return self.outward(self.encoder(h))
+
+
+class UNet(nn.Module):
+    """The kind of denoiser that the released code runs: convolutions along the features, modalities as channels.
+
+    The features of a token have no order that a convolution could use. Depth and width are ours.
+    """
+
+    def __init__(self, modalities: int, d: int, width: int):
+        super().__init__()
+        self.inward = nn.Conv1d(modalities, width, 3, padding=1)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 4 * width))
+        self.down = nn.Conv1d(width, 2 * width, 4, stride=2, padding=1)
+        self.middle = nn.Conv1d(2 * width, 2 * width, 3, padding=1)
+        self.up = nn.ConvTranspose1d(2 * width, width, 4, stride=2, padding=1)
+        self.outward = nn.Conv1d(2 * width, modalities, 3, padding=1)
+        self.width = width
+
+    def forward(self, F: Tokens, n: Int[Tensor, "B"], known: None = None) -> Tokens:
+        scale, shift = self.time(sinusoid(n, self.width, F.dtype))[..., None].chunk(2, 1)  # (B, 2 width, 1)
+        x = nn.functional.silu(self.inward(F))
+        y = nn.functional.silu(self.down(x) * (1 + scale) + shift)
+        y = y + nn.functional.silu(self.middle(y))
+        return self.outward(torch.cat([x, self.up(y, output_size=x.shape[2:])], 1))
+
+
+class ADN(nn.Module):
+    """The diffusion over stacked tokens F (B, M, d), section 3.2. Steps count 1..N; step 0 is the clean feature.
+
+    width: of the denoiser's tokens (default: d). start: the step n from which the available part is merged in. steps: of
+    DDIM, about so many; DDPM makes all N.
+    """
+
+    def __init__(
+        self,
+        modalities: int,
+        d: int,
+        *,
+        variant: str = "paper",
+        width: int | None = None,
+        heads: int = 8,
+        layers: int = 4,
+        N: int = 1000,
+        betas: tuple[float, float] | None = None,
+        start: int = 50,
+        variance: str = "posterior",
+        clip: float | None = None,
+        resample: int = 1,
+        sampler: str = "ddpm",
+        steps: int = 25,
+        denoiser: str | None = None,
+    ):
+        super().__init__()
+        official, width = variant == "official", width or d
+        denoiser = denoiser or ("unet" if official else "attention")
+        self.N, self.start, self.variance, self.resample = N, start, variance, resample
+        self.sampler, self.steps, self.variant = sampler, steps, variant
+        self.clip = 1.0 if official and clip is None else clip
+        _one_of("variant", variant, "paper", "official", "conditional")
+        _one_of("variance", variance, "posterior", "beta")
+        _one_of("sampler", sampler, "ddpm", "ddim")
+        _one_of("denoiser", denoiser, "attention", "unet")
+        if variant == "conditional" and denoiser == "unet":
+            raise DataError("variant 'conditional' marks known tokens, which denoiser 'unet' has not; take 'attention'")
+        self._check()
+        first, last = betas or ((2e-4, 4e-2) if official else (3e-4, 6e-2))
+        beta = torch.cat([torch.zeros(1), torch.linspace(first, last, N, dtype=torch.float64)])
+        self.register_buffer("abar", (1 - beta).cumprod(0), persistent=False)  # (N + 1,) float64
+        self.betas, self.abars = beta.tolist(), self.abar.tolist()  # for steps that a whole batch makes together
+        if denoiser == "unet":
+            self.denoiser = UNet(modalities, d, width)
+        else:
+            self.denoiser = Attention(modalities, d, width, heads, layers, variant == "conditional")
+
+    def _check(self) -> None:
+        if not 0 <= self.start <= self.N:
+            raise DataError(f"start is {self.start}, it must be a step from 0 to N = {self.N}")
+        if self.resample < 1 or self.steps < 1:
+            raise DataError(f"resample is {self.resample} and steps {self.steps}; both must be at least 1")
+
+    def diffused(self, F0: Tokens, n: Int[Tensor, "B"], eps: Tokens) -> Tokens:
+        """q(F^n | F^0), Eq 1: sqrt(abar_n) F^0 + sqrt(1 - abar_n) eps."""
+        abar = self.abar[n][:, None, None]
+        return (abar.sqrt() * F0 + (1 - abar).sqrt() * eps).to(F0.dtype)
+
+    def eps(self, F: Tokens, n: Int[Tensor, "B"], known=None) -> Tokens:
+        """eps'(F^n, n): the best linear guess for tokens of unit variance, sqrt(1 - abar_n) F^n, and what the network adds."""
+        out = self.denoiser(F, n, known)
+        if self.variant == "official":
+            return out
+        abar = self.abar[n][:, None, None].to(F.dtype)
+        return (1 - abar).sqrt() * F + abar.sqrt() * out
+
+    def loss(self, F0: Tokens) -> Float[Tensor, "B"]:
+        """The squared error of eps' (Eq 2) at a random step, per row.
+
+        For 'conditional' over the tokens held back, and of the network's own share of eps': where noise is strong eps' is
+        nearly all linear, and its error would say little about the conditional mean, which is decided there.
+        """
+        n = torch.randint(1, self.N + 1, (len(F0),), device=F0.device)
+        eps = torch.randn_like(F0)
+        if self.variant != "conditional":
+            return (self.eps(self.diffused(F0, n, eps), n) - eps).square().mean((1, 2))
+        patterns = all_patterns(F0.shape[1])[:-1].to(F0.device)  # the last one is complete
+        known = patterns[torch.randint(len(patterns), (len(F0),), device=F0.device)]
+        out = self.denoiser(self.diffused(F0, n, eps), n, (F0, known))
+        abar = self.abar[n][:, None, None].to(F0.dtype)
+        error = (out - (abar.sqrt() * eps - (1 - abar).sqrt() * F0)).square().mean(2)
+        return (error * ~known).sum(1) / (~known).sum(1)
+
+    def reverse(self, F: Tokens, n: int, to: int, noise: Tokens, known=None) -> Tokens:
+        """p(F^{to} | F^n), Eq 3: one step of DDPM (to = n - 1), or of DDIM, which reads no noise."""
+        eps = self.eps(F, torch.full((len(F),), n, device=F.device), known)
+        beta, abar, below = self.betas[n], self.abars[n], self.abars[to]
+        if self.sampler == "ddim":
+            F0 = self._clipped((F - (1 - abar) ** 0.5 * eps) / abar**0.5)
+            eps = (F - abar**0.5 * F0) / (1 - abar) ** 0.5
+            return below**0.5 * F0 + (1 - below) ** 0.5 * eps
+        if self.clip is None:
+            mean = (F - beta / (1 - abar) ** 0.5 * eps) / (1 - beta) ** 0.5
+        else:  # the same mean by way of the clean feature, which can be clamped
+            F0 = self._clipped((F - (1 - abar) ** 0.5 * eps) / abar**0.5)
+            mean = (below**0.5 * beta * F0 + (1 - beta) ** 0.5 * (1 - below) * F) / (1 - abar)
+        variance = beta * (1 - below) / (1 - abar) if self.variance == "posterior" else beta
+        return mean if to == 0 else mean + variance**0.5 * noise
+
+    def _clipped(self, F0: Tokens) -> Tokens:
+        return F0 if self.clip is None else F0.clamp(-self.clip, self.clip)
+
+    @torch.no_grad()
+    def complete(self, F_o: Tokens, available: Bool[Tensor, "B M"], key: Int[Tensor, "B"], seed: int = 0) -> Tokens:
+        """F_o (B, M, d) with its missing tokens generated; what F_o holds in their place has no influence.
+
+        key: whose noise a row takes. Rows of one key share their unconditional steps N..n+1, whatever they have available.
+        Raises DataError for a row without any available token and for a start outside 0..N.
+        """
+        self._check()
+        if not bool(available.any(1).all()):
+            raise DataError("a row has no modality available; there is nothing to complete it from")
+        F_o = F_o.masked_fill(~available[..., None], 0)
+        parts = [self._complete(*rows, seed) for rows in zip(*(x.split(_CHUNK) for x in (F_o, available, key)))]
+        return torch.cat(parts)
+
+    def _complete(self, F_o: Tokens, available: Bool[Tensor, "B M"], key: Int[Tensor, "B"], seed: int) -> Tokens:
+        shape, mask, top = F_o.shape[1:], available[..., None], self.top
+        start = min(self.start, top)
+
+        def noise(keys: Tensor, purpose: str, n: int, u: int = 0) -> Tokens:
+            return row_normal(keys, (seed, purpose, n, u), shape).to(F_o.dtype)
+
+        def merged(F: Tokens, n: int, u: int = 0) -> Tokens:
+            """Eq 4: the available part, diffused to step n, in place of the generated one."""
+            level = torch.full((len(F),), n, device=F.device)
+            return torch.where(mask, self.diffused(F_o, level, noise(key, "known", n, u)), F)
+
+        if self.variant == "conditional":
+            F = noise(key, "start", top)
+            for n, to in self._path(0, top):
+                F = self.reverse(F, n, to, noise(key, "reverse", n), (F_o, available))
+            return torch.where(mask, F_o, F)
+        rows, mates = key.unique(return_inverse=True)
+        F = noise(rows, "start", top)
+        if self.variant == "official":  # N - n steps with the labels N - n..1, as if they led to level n
+            for n, to in self._path(0, min(self.N - start, top)):
+                F = self.reverse(F, n, to, noise(rows, "reverse", n + start))
+        else:
+            for n, to in self._path(start, top):
+                F = self.reverse(F, n, to, noise(rows, "reverse", n))
+        F = merged(F[mates], start)
+        for n, to in self._path(0, start):
+            for u in range(self.resample if to > 0 else 1):
+                if u > 0:  # back to level n, to be denoised again under the merged part
+                    keep = self.abars[n] / self.abars[to]
+                    F = keep**0.5 * F + (1 - keep) ** 0.5 * noise(key, "again", n, u)
+                F = self.reverse(F, n, to, noise(key, "reverse", n, u))
+                if self.variant == "paper":
+                    F = merged(F, to, u)
+        return torch.where(mask, F_o, F)
+
+    @property
+    def top(self) -> int:
+        """Where the reverse process begins. For DDIM the level that keeps a ten-thousandth of the signal's variance: above
+        it there is nothing but noise, and its long steps would divide by almost zero."""
+        if self.sampler == "ddpm":
+            return self.N
+        return max(n for n in range(1, self.N + 1) if n == 1 or self.abars[n] >= 1e-4)
+
+    def _path(self, low: int, high: int) -> list[tuple[int, int]]:
+        """The steps (n, next) from `high` down to `low`: all of them, or DDIM's, evenly spread over log signal to noise."""
+        levels = torch.arange(self.N + 1)
+        if self.sampler == "ddim":
+            ratio = torch.logit(self.abar[1 : self.top + 1]).flip(0)  # rising
+            wanted = torch.linspace(float(ratio[0]), float(ratio[-1]), self.steps, dtype=torch.float64)
+            levels = self.top - torch.searchsorted(ratio, wanted.to(ratio.device)).clamp(max=self.top - 1)
+        levels = sorted({low, high, *(n for n in levels.tolist() if low < n < high)}, reverse=True)
+        return list(itertools.pairwise(levels))
+
+
+class MF(nn.Module):
+    """Output = FC(1/M sum_i Attention(F_M)_i), Eq 6; c channels per token, d or (MMER, Eq 5) 2 d."""
+
+    def __init__(self, modalities: int, c: int, d: int, outputs: int, heads: int, layers: int, dropout: float):
+        super().__init__()
+        self.project = nn.ModuleList([nn.Linear(c, d) for _ in range(modalities)])
+        self.encoder = TransformerEncoder(d, heads, layers, dropout)
+        self.head = mlp(d, _HEAD, outputs)
+
+    def represent(self, F_M: Float[Tensor, "B M c"]) -> Float[Tensor, "B d"]:
+        tokens = torch.stack([p(F_M[:, i]) for i, p in enumerate(self.project)], 1)
+        return self.encoder(tokens).mean(1)
+
+    def forward(self, F_M: Float[Tensor, "B M c"]) -> Float[Tensor, "B C"]:
+        return self.head(self.represent(F_M))
+
+
+class ADMC(System):
+    """d: width of F and of the fusion network's tokens. The options of ADN's constructor are passed on to it.
+
+    encoders: 'itfn' trains each modality alone, 'joint' is "w/o ITFN", 'none' takes vectors of one width as tokens.
+    adn=False is "w/o ADN". fusion: 'scenario' or 'shared'. balanced: class weights in every cross-entropy.
+    With a single modality there is nothing to generate: stages itfn and fusion alone.
+    """
+
+    needs_complete_training = True
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        task: str,
+        outputs: int,
+        *,
+        d: int = 256,
+        encoders: str = "itfn",
+        adn: bool = True,
+        fusion: str = "scenario",
+        enhance: bool = True,
+        balanced: bool = True,
+        fusion_heads: int = 4,
+        fusion_layers: int = 2,
+        dropout: float = 0.3,
+        variant: str = "paper",
+        **diffusion,
+    ):
+        super().__init__(dims, task, outputs)
+        _one_of("encoders", encoders, "itfn", "joint", "none")
+        _one_of("fusion", fusion, "scenario", "shared")
+        M, adn = len(dims), adn and len(dims) > 1
+        if encoders == "none":
+            if len(set(dims.values())) > 1:
+                raise DataError(
+                    f"encoders 'none' takes features of one width as tokens, they are {dims}; choose 'itfn'"
+                )
+            d = next(iter(dims.values()))
+        self.kind, self.fusion, self.enhance, self.balanced = encoders, fusion, enhance and adn, balanced
+        self.stochastic, self.trained_per_pattern = adn, fusion == "scenario"
+        first = {"itfn": [f"itfn {m}" for m in dims], "joint": ["joint"], "none": []}[encoders]
+        self.stages = (*first, *(["adn"] if adn else []), "fusion")
+        self.encoders = nn.ModuleDict()
+        if encoders != "none":
+            self.encoders.update({m: (TextCNN if m == "text" else LSTMPool)(i, d) for m, i in dims.items()})
+        attention = {"heads": fusion_heads, "layers": fusion_layers, "dropout": dropout}
+        self.heads = nn.ModuleDict({m: mlp(d, _HEAD, outputs) for m in dims} if encoders == "itfn" else {})
+        self.joint = MF(M, d, d, outputs, **attention) if encoders == "joint" else None
+        self.adn = ADN(M, d, variant=variant, **diffusion) if adn else None
+        if diffusion and not adn and variant == "paper":
+            raise DataError(f"without ADN there is no {sorted(diffusion)[0]!r} to set; drop it")
+        self.register_buffer("patterns", all_patterns(M), persistent=False)  # (P, M), the last one complete
+        count = len(self.patterns) if fusion == "scenario" else 1
+        self.mf = nn.ModuleList([MF(M, d, d, outputs, **attention) for _ in range(count)])
+        self.mmer = MF(M, 2 * d, d, outputs, **attention) if self.enhance else None
+        self.register_buffer("mean", torch.zeros(M, d))
+        self.register_buffer("scale", torch.ones(M, d))
+        self.register_buffer("weight", torch.ones(outputs))
+        self.register_buffer("noise_seed", torch.randint(2**31, ()))
+        self.completions = RowCache()
+
+    def setup(self, train: View) -> None:
+        present = torch.stack([f.any(1) for f in train.frames.values()], 1)
+        if self.adn is not None and not bool(present.all(1).any()):
+            raise DataError(
+                f"{train.data.where}: no training row has every modality; the diffusion learns from such rows"
+            )
+        if self.balanced and self.task == "multiclass":
+            count = torch.bincount(train.data.target[train.rows], minlength=self.outputs)
+            self.weight.copy_(len(train) / (self.outputs * count.clamp(min=1)))
+
+    def tokens(self, batch: Batch) -> tuple[Tokens, Bool[Tensor, "B M"]]:
+        """F of the frozen encoders and which modalities a row has; tokens of absent ones are zero."""
+        present = torch.stack(list(batch.present.values()), 1)
+        if not bool(present.any(1).all()):
+            row = int(batch.index[(~present.any(1)).nonzero()[0]])
+            raise DataError(f"row {row} has no modality available; there is nothing to predict it from")
+        if self.kind == "none" and any(x.shape[1] > 1 for x in batch.x.values()):
+            raise DataError("encoders 'none' takes vectors, these are sequences; choose 'itfn'")
+        training = self.encoders.training
+        self.encoders.eval()
+        with torch.no_grad():
+            F = torch.stack([self._encode(m, batch) for m in self.dims], 1)
+        self.encoders.train(training)
+        return F.masked_fill(~present[..., None], 0), present
+
+    def _encode(self, m: str, batch: Batch) -> Float[Tensor, "B d"]:
+        x, frames = batch.x[m], batch.frames[m]
+        return self.encoders[m](x, frames) if self.kind != "none" else x.masked_fill(~frames[..., None], 0)[:, 0]
+
+    def on_stage(self, stage: str, train: View) -> None:
+        if stage == "adn" and self.adn.variant != "official":
+            parts = [self.tokens(batch) for batch in train.batches(_CHUNK)]
+            F = torch.cat([F[present.all(1)] for F, present in parts])
+            self.mean.copy_(F.mean(0))
+            self.scale.copy_(F.std(0, correction=0).clamp(min=1e-6))
+        if stage == "fusion" and self.adn is not None:
+            for batch in train.batches(_CHUNK):  # all at once is faster than batch by batch
+                self.generate(batch, self._usable(batch))
+
+    def parameters_of(self, stage: str) -> list[nn.Parameter]:
+        kind, _, m = stage.partition(" ")
+        parts = {
+            "itfn": lambda: (self.encoders[m], self.heads[m]),
+            "joint": lambda: (self.encoders, self.joint),
+            "adn": lambda: (self.adn,),
+            "fusion": lambda: (self.mf, self.mmer) if self.enhance else (self.mf,),
+        }
+        return [p for part in parts[kind]() for p in part.parameters()]
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        kind, _, m = stage.partition(" ")
+        if kind == "itfn":
+            logits = self.heads[m](self._encode(m, batch))
+            return {f"ITFN {m}": self._task_loss(logits, batch, batch.present[m])}
+        if kind == "joint":
+            return {"joint": self._task_loss(self._jointly(batch), batch)}
+        F, present = self.tokens(batch)
+        if kind == "adn":
+            complete = present.all(1)
+            error = self.adn.loss((F - self.mean) / self.scale)
+            return {"ADN": (error * complete).sum() / complete.sum().clamp(min=1)}
+        usable = self._usable(batch)
+        completed = self.generate(batch, usable)
+        scenarios = [
+            self._task_loss(self._mf(p)(completed[:, p]), batch, usable[:, p]) for p in range(len(self.patterns))
+        ]
+        terms = {"MMCR": torch.stack(scenarios).mean()}
+        if self.enhance:
+            terms["MMER"] = self._task_loss(self.mmer(self._enhanced(completed)), batch, present.all(1))
+        return terms
+
+    def predict_in(self, stage: str, batch: Batch) -> Prediction | None:
+        kind, _, m = stage.partition(" ")
+        if kind == "itfn":
+            return Prediction(self.heads[m](self._encode(m, batch)))
+        if kind == "joint":
+            return Prediction(self._jointly(batch))
+        return None if kind == "adn" else self.predict(batch)
+
+    def predict(self, batch: Batch) -> Prediction:
+        _, present = self.tokens(batch)
+        own = (present[:, None] == self.patterns).all(2)  # (B, P), one pattern of each row
+        enhanced = present.all(1) & self.enhance
+        completed = self.generate(batch, torch.where(enhanced[:, None], self._usable(batch), own))
+        h = completed.new_zeros(len(batch), self.mf[0].head[0].in_features)
+        logits = h.new_zeros(len(batch), self.outputs)
+        parts = [(self._mf(p), completed[:, p], own[:, p] & ~enhanced) for p in range(len(self.patterns))]
+        if self.enhance:
+            parts.append((self.mmer, self._enhanced(completed), enhanced))
+        for mf, F_M, rows in parts:
+            if bool(rows.any()):
+                h[rows] = mf.represent(F_M[rows])
+                logits[rows] = mf.head(h[rows])
+        guess = None
+        if self.kind == "none":
+            mine = completed[own]
+            guess = {m: mine[:, i, None] for i, m in enumerate(self.dims)}
+        return Prediction(logits, guess, h)
+
+    def generate(self, batch: Batch, wanted: Bool[Tensor, "B P"]) -> Float[Tensor, "B P M d"]:
+        """F completed from each wanted pattern, in the encoders' own units; zeros where not wanted.
+
+        What a pattern leaves is real, the rest generated (zeros without ADN). Each is computed once and remembered.
+        """
+        F, _ = self.tokens(batch)
+        left = F[:, None] * self.patterns[..., None]  # (B, P, M, d)
+        result = left * wanted[..., None, None]
+        pairs = (wanted & ~self.patterns.all(1)).nonzero()  # row by row, so that one row's patterns share its prefix
+        if self.adn is None or len(pairs) == 0:
+            return result
+        contents = row_contents(batch)
+
+        def compute(places: Int[Tensor, "n"]) -> Tokens:
+            row, pattern = pairs[places.to(pairs.device)].T
+            F_o = (F[row] - self.mean) / self.scale
+            whole = self.adn.complete(F_o, self.patterns[pattern], batch.index[row], int(self.noise_seed))
+            return torch.where(self.patterns[pattern][..., None], F[row], whole * self.scale + self.mean)
+
+        rows = [contents[row] + pattern.to_bytes(2) for row, pattern in pairs.tolist()]
+        result[tuple(pairs.T)] = self.completions.get(self._maker(), rows, compute).to(F.device)
+        return result
+
+    def _maker(self) -> str:
+        """Fingerprint of all that a completion depends on, but for the row."""
+        made_of = ("encoders", "adn", "mean", "scale", "noise_seed")
+        weights = {k: v for k, v in self.state_dict().items() if k.startswith(made_of)}
+        settings = {k: v for k, v in vars(self.adn).items() if isinstance(v, int | float | str | list | None)}
+        return fingerprint(weights, settings)
+
+    def _usable(self, batch: Batch) -> Bool[Tensor, "B P"]:
+        """Which patterns a row can be put under: those that ask for nothing it lacks."""
+        return within(self.patterns, torch.stack(list(batch.present.values()), 1))
+
+    def _mf(self, pattern: int) -> MF:
+        return self.mf[pattern if self.fusion == "scenario" else 0]
+
+    def _enhanced(self, completed: Float[Tensor, "B P M d"]) -> Float[Tensor, "B M c"]:
+        """Eq 5: F_enhd = cat(F, F'), where F'_i is generated from all modalities but i."""
+        others = [(self.patterns.sum(1) == len(self.dims) - 1) & ~self.patterns[:, i] for i in range(len(self.dims))]
+        F_prime = torch.stack([completed[:, int(p.nonzero()), i] for i, p in enumerate(others)], 1)
+        return torch.cat([completed[:, -1], F_prime], 2)
+
+    def _jointly(self, batch: Batch) -> Float[Tensor, "B C"]:
+        return self.joint(torch.stack([self._encode(m, batch) for m in self.dims], 1))
+
+    def _task_loss(self, logits: Float[Tensor, "B C"], batch: Batch, rows: Tensor | None = None) -> Float[Tensor, ""]:
+        return task_loss(logits, batch.target, self.task, rows=rows, weight=self.weight)
+
+
+def _one_of(name: str, value: str, *known: str) -> None:
+    if value not in known:
+        raise DataError(f"{name} {value!r} is not one of {', '.join(known)}")
