@@ -165,7 +165,7 @@ def test_the_schedule_is_the_papers():
 
 VARIANTS = [
     {}, {"start": 12}, {"sampler": "ddim", "steps": 4}, {"resample": 2}, {"variance": "beta"}, {"variant": "official"},
-    {"variant": "conditional"}, {"denoiser": "unet"},
+    {"variant": "conditional"}, {"denoiser": "unet"}, {"merge": "once"},
 ]  # fmt: skip
 
 
@@ -201,11 +201,11 @@ def test_rows_share_what_is_unconditional(adn):
 
 def test_ddim_keeps_few_steps_and_merges_where_asked():
     adn = ADN(3, 6, heads=2, sampler="ddim", steps=25)
-    path = adn._path(50, adn.top) + adn._path(0, 50)
+    path = adn.path(50, adn.top) + adn.path(0, 50)
     assert len(path) <= 25 and path[0][0] == adn.top == 547 and path[-1][1] == 0
     assert 50 in {n for n, _ in path} and adn.abars[547] >= 1e-4 > adn.abars[548]
     assert all(a[1] == b[0] for a, b in zip(path, path[1:]))
-    assert len(ADN(3, 6, heads=2)._path(0, 1000)) == 1000
+    assert len(ADN(3, 6, heads=2).path(0, 1000)) == 1000
 
 
 def test_without_modality_vectors_attention_cannot_tell_tokens_apart(adn):

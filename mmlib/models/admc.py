@@ -94,8 +94,8 @@ class UNet(nn.Module):
 class ADN(nn.Module):
     """The diffusion over stacked tokens F (B, M, d), section 3.2. Steps count 1..N; step 0 is the clean feature.
 
-    width: of the denoiser's tokens (default: d). start: the step n from which the available part is merged in. steps: of
-    DDIM, about so many; DDPM makes all N.
+    width: of the denoiser's tokens (default: d). start: the step n at which the available part is merged in; merge: after
+    'each' step from there, or 'once'. steps: of DDIM, about so many; DDPM makes all N.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class ADN(nn.Module):
         N: int = 1000,
         betas: tuple[float, float] | None = None,
         start: int = 50,
+        merge: str | None = None,
         variance: str = "posterior",
         clip: float | None = None,
         resample: int = 1,
@@ -122,8 +123,11 @@ class ADN(nn.Module):
         denoiser = denoiser or ("unet" if official else "attention")
         self.N, self.start, self.variance, self.resample = N, start, variance, resample
         self.sampler, self.steps, self.variant = sampler, steps, variant
+        self.merge = merge or ("once" if official else "each")
+        self.linear, self.miscounted = not official, official
         self.clip = 1.0 if official and clip is None else clip
         _one_of("variant", variant, "paper", "official", "conditional")
+        _one_of("merge", self.merge, "each", "once")
         _one_of("variance", variance, "posterior", "beta")
         _one_of("sampler", sampler, "ddpm", "ddim")
         _one_of("denoiser", denoiser, "attention", "unet")
@@ -153,7 +157,7 @@ class ADN(nn.Module):
     def eps(self, F: Tokens, n: Int[Tensor, "B"], known=None) -> Tokens:
         """eps'(F^n, n): the best linear guess for tokens of unit variance, sqrt(1 - abar_n) F^n, and what the network adds."""
         out = self.denoiser(F, n, known)
-        if self.variant == "official":
+        if not self.linear:
             return out
         abar = self.abar[n][:, None, None].to(F.dtype)
         return (1 - abar).sqrt() * F + abar.sqrt() * out
@@ -222,25 +226,25 @@ class ADN(nn.Module):
 
         if self.variant == "conditional":
             F = noise(key, "start", top)
-            for n, to in self._path(0, top):
+            for n, to in self.path(0, top):
                 F = self.reverse(F, n, to, noise(key, "reverse", n), (F_o, available))
             return torch.where(mask, F_o, F)
         rows, mates = key.unique(return_inverse=True)
         F = noise(rows, "start", top)
-        if self.variant == "official":  # N - n steps with the labels N - n..1, as if they led to level n
-            for n, to in self._path(0, min(self.N - start, top)):
+        if self.miscounted:  # as released: N - n steps with the labels N - n..1, as if they led to level n
+            for n, to in self.path(0, min(self.N - start, top)):
                 F = self.reverse(F, n, to, noise(rows, "reverse", n + start))
         else:
-            for n, to in self._path(start, top):
+            for n, to in self.path(start, top):
                 F = self.reverse(F, n, to, noise(rows, "reverse", n))
         F = merged(F[mates], start)
-        for n, to in self._path(0, start):
+        for n, to in self.path(0, start):
             for u in range(self.resample if to > 0 else 1):
                 if u > 0:  # back to level n, to be denoised again under the merged part
                     keep = self.abars[n] / self.abars[to]
                     F = keep**0.5 * F + (1 - keep) ** 0.5 * noise(key, "again", n, u)
                 F = self.reverse(F, n, to, noise(key, "reverse", n, u))
-                if self.variant == "paper":
+                if self.merge == "each":
                     F = merged(F, to, u)
         return torch.where(mask, F_o, F)
 
@@ -252,7 +256,7 @@ class ADN(nn.Module):
             return self.N
         return max(n for n in range(1, self.N + 1) if n == 1 or self.abars[n] >= 1e-4)
 
-    def _path(self, low: int, high: int) -> list[tuple[int, int]]:
+    def path(self, low: int, high: int) -> list[tuple[int, int]]:
         """The steps (n, next) from `high` down to `low`: all of them, or DDIM's, evenly spread over log signal to noise."""
         levels = torch.arange(self.N + 1)
         if self.sampler == "ddim":
