@@ -221,6 +221,39 @@ def test_clip_bounds_the_gradient_of_every_step(films, monkeypatch):
     assert max(norms) == pytest.approx(free / 2, rel=1e-4)
 
 
+def rates(monkeypatch, films, **options):
+    """The learning rate of every step."""
+    seen, step = [], torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: seen.append(self.param_groups[0]["lr"]) or step(self))
+    train(simc(films, schedule="two_stage"), films, **options)
+    monkeypatch.undo()
+    return seen
+
+
+def test_the_rate_rises_then_falls_in_straight_lines(monkeypatch, films):
+    epochs = {"simulators": 2, "task": 1}
+    steps = len(rates(monkeypatch, films, epochs={"simulators": 1, "task": 1})) // 2
+    seen = rates(monkeypatch, films, epochs=epochs, lr=1.0, warmup=0.5, decay=True)
+    first, second = seen[: 2 * steps], seen[2 * steps :]
+    assert first[:steps] == pytest.approx([(i + 1) / steps for i in range(steps)])
+    assert first[steps:] == pytest.approx([1 - i / steps for i in range(steps)])
+    assert max(second) == pytest.approx(1) and second[0] == pytest.approx(2 / steps) and len(second) == steps
+    constant = rates(monkeypatch, films, epochs=epochs, lr={"simulators": 0.5, "task": 0.25})
+    assert constant == [0.5] * 2 * steps + [0.25] * steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": {"task": 1e-3}}, r"lr names the stages \['task'\], the system has \['simulators', 'task'\]"),
+        ({"warmup": 1.0}, "warmup is 1.0, it must be from 0 to below 1"),
+    ],
+)
+def test_wrong_rates_are_refused(films, options, message):
+    with pytest.raises(TrainingError, match=message):
+        train(simc(films, schedule="two_stage"), films, **options)
+
+
 def test_two_stages_freeze_what_they_should(films):
     system = simc(films, schedule="two_stage")
     start = {k: v.clone() for k, v in system.state_dict().items()}

@@ -333,7 +333,7 @@ class ADMC(System):
         self.heads = nn.ModuleDict({m: mlp(d, _HEAD, outputs) for m in dims} if encoders == "itfn" else {})
         self.joint = MF(M, d, d, outputs, **attention) if encoders == "joint" else None
         self.adn = ADN(M, d, variant=variant, **diffusion) if adn else None
-        if diffusion and not adn and variant == "paper":
+        if diffusion and not adn:
             raise DataError(f"without ADN there is no {sorted(diffusion)[0]!r} to set; drop it")
         self.register_buffer("patterns", all_patterns(M), persistent=False)  # (P, M), the last one complete
         count = len(self.patterns) if fusion == "scenario" else 1
@@ -379,10 +379,11 @@ class ADMC(System):
             parts = [self.tokens(batch) for batch in train.batches(_CHUNK)]
             F = torch.cat([F[present.all(1)] for F, present in parts])
             self.mean.copy_(F.mean(0))
-            self.scale.copy_(F.std(0, correction=0).clamp(min=1e-6))
+            deviation = F.std(0, correction=0)
+            self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1))  # a dead unit could wake up on a later row
         if stage == "fusion" and self.adn is not None:
             for batch in train.batches(_CHUNK):  # all at once is faster than batch by batch
-                self.generate(batch, self._usable(batch))
+                self.generate(batch, self.usable(batch))
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         kind, _, m = stage.partition(" ")
@@ -406,7 +407,7 @@ class ADMC(System):
             complete = present.all(1)
             error = self.adn.loss((F - self.mean) / self.scale)
             return {"ADN": (error * complete).sum() / complete.sum().clamp(min=1)}
-        usable = self._usable(batch)
+        usable = self.usable(batch)
         completed = self.generate(batch, usable)
         scenarios = [
             self._task_loss(self._mf(p)(completed[:, p]), batch, usable[:, p]) for p in range(len(self.patterns))
@@ -428,7 +429,7 @@ class ADMC(System):
         _, present = self.tokens(batch)
         own = (present[:, None] == self.patterns).all(2)  # (B, P), one pattern of each row
         enhanced = present.all(1) & self.enhance
-        completed = self.generate(batch, torch.where(enhanced[:, None], self._usable(batch), own))
+        completed = self.generate(batch, torch.where(enhanced[:, None], self.usable(batch), own))
         h = completed.new_zeros(len(batch), self.mf[0].head[0].in_features)
         logits = h.new_zeros(len(batch), self.outputs)
         parts = [(self._mf(p), completed[:, p], own[:, p] & ~enhanced) for p in range(len(self.patterns))]
@@ -474,7 +475,7 @@ class ADMC(System):
         settings = {k: v for k, v in vars(self.adn).items() if isinstance(v, int | float | str | list | None)}
         return fingerprint(weights, settings)
 
-    def _usable(self, batch: Batch) -> Bool[Tensor, "B P"]:
+    def usable(self, batch: Batch) -> Bool[Tensor, "B P"]:
         """Which patterns a row can be put under: those that ask for nothing it lacks."""
         return within(self.patterns, torch.stack(list(batch.present.values()), 1))
 

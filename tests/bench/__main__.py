@@ -1,7 +1,7 @@
 import sys
 
-from tests.bench import simc, umdf
+from tests.bench import admc, simc, umdf
 
-BENCHES = {"simc": simc.main, "umdf": umdf.main}
+BENCHES = {"simc": simc.main, "umdf": umdf.main, "admc": admc.main}
 for name in sys.argv[1:] or BENCHES:
     BENCHES[name]()
