@@ -19,6 +19,16 @@ UMDF_SETS = {  # modalities, variants of UMDF
 }
 
 
+ADMC_SETS = {  # modalities, variants of ADMC, seeds
+    "iemocap": (2, {"", "w/o ITFN", "w/o ADN", "official", "conditional"}, SEEDS),
+    "iemocap, binary": (2, {"", "w/o ADN"}, SEEDS),
+    **{f"iemocap, fold {k}": (2, {""}, [0]) for k in range(1, 6)},
+    "mosi_bclstm": (3, {"", "w/o ITFN", "w/o ADN", "conditional"}, SEEDS),
+    "mintrec_text": (1, {""}, SEEDS),
+    "synthetic iemocap": (3, {"", "w/o ITFN", "w/o ADN", "conditional"}, SEEDS),
+}
+
+
 @pytest.fixture(scope="module")
 def rows():
     return runs.results("simc")
@@ -96,6 +106,47 @@ def test_the_metrics_of_a_condition_agree_with_each_other(umdf):
 def test_readme_shows_umdf(umdf, dataset):
     readme = (runs.ROOT / "README.md").read_text()
     lines = show.table(runs.by_pattern(umdf[umdf["dataset"] == dataset], "f1_non0")).data.splitlines()
+    assert len(lines) > 7
+    for line in lines:
+        assert line in readme, line
+
+
+@pytest.fixture(scope="module")
+def admc():
+    return runs.results("admc")
+
+
+def test_admc_has_all_sets_methods_patterns_and_five_seeds(admc):
+    assert set(admc["dataset"]) == set(ADMC_SETS)
+    for name, part in admc.groupby("dataset"):
+        modalities, variants, expected = ADMC_SETS[name]
+        single = part["method"] == "best single modality"
+        seeds = part[~single].groupby(["method", "variant", "condition", "metric"])["seed"].apply(sorted)
+        assert all(s == expected for s in seeds), (name, seeds[seeds.map(len) != len(expected)])
+        methods = {"ADMC", "zero fill", "zero fill + modality dropout", "best single modality", "prior"}
+        assert methods <= set(part["method"]) and ("oracle" in set(part["method"])) == ("synthetic" in name)
+        assert variants == set(part.loc[part["method"] == "ADMC", "variant"]) - {"head", "probe"}
+        sets = {c for c in part["condition"] if c.startswith("available(")}
+        assert len(sets) == 2**modalities - 2 and "complete" in set(part["condition"])
+        directions = {c.rsplit(", ", 1)[0] for c in part["condition"] if "->" in c}
+        missing_of = {1: 0, 2: 2, 3: 9}
+        assert len(directions) == missing_of[modalities]
+        assert part["features"].nunique() == 1
+    assert not admc["commit"].str.endswith("+").any(), "made from a clean checkout"
+
+
+def test_a_missing_rate_of_nothing_is_complete(admc):
+    index = ["dataset", "method", "variant", "metric", "seed"]
+    wide = admc[admc["condition"].isin(["complete", "rate(0)"])].drop_duplicates([*index, "condition"])
+    wide = wide.pivot(index=index, columns="condition", values="value").dropna()
+    assert len(wide) > 100 and (wide["complete"] - wide["rate(0)"]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dataset", ["iemocap", "synthetic iemocap"])
+def test_readme_shows_admc(admc, dataset):
+    readme = (runs.ROOT / "README.md").read_text()
+    rows = admc[(admc["dataset"] == dataset) & ~admc["method"].isin(["MMER", "Use_ITFN", "Jointly_training"])]
+    lines = show.table(runs.by_pattern(rows, "ua")).data.splitlines()
     assert len(lines) > 7
     for line in lines:
         assert line in readme, line
