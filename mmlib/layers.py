@@ -149,13 +149,24 @@ class TextCNN(nn.Module):
         self.out = nn.Linear(3 * channels, d)
 
     def forward(self, x: Float[Tensor, "B T i"], frames: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-        words = x.masked_fill(~frames[..., None], 0).transpose(1, 2)  # (B, i, T)
-        pooled = []
-        for conv in self.convolutions:
-            h = conv.kernel_size[0]
-            y = conv(F.pad(words, (h // 2, h - 1 - h // 2))).relu()  # (B, channels, T)
-            pooled.append(_max_over(y.transpose(1, 2), frames))
+        words = x.masked_fill(~frames[..., None], 0)
+        pooled = [_max_over(_convolved(words, conv).relu(), frames) for conv in self.convolutions]
         return self.out(self.dropout(torch.cat(pooled, 1))).relu()
+
+
+def _convolved(words: Float[Tensor, "B T i"], conv: nn.Conv1d) -> Float[Tensor, "B T c"]:
+    """conv over time, one output per word: tap k of h sees the word k - h // 2 places further on, or zeros.
+
+    Tap by tap, since a short clip needs few of them: a vector only the one in the middle.
+    """
+    h, T = conv.kernel_size[0], words.shape[1]
+    y = conv.bias.expand(len(words), T, -1)
+    for k in range(h):
+        shift = k - h // 2
+        if abs(shift) < T:
+            part = F.linear(words[:, max(shift, 0) : T + min(shift, 0)], conv.weight[:, :, k])
+            y = y + F.pad(part, (0, 0, max(-shift, 0), max(shift, 0)))
+    return y
 
 
 def at_step(x: Float[Tensor, "B T d"], step: Int[Tensor, "B"]) -> Float[Tensor, "B d"]:
