@@ -1,6 +1,7 @@
 """One loop for every system: fit with exact resume, predict, evaluate.
 
-Choices are made on the validation split; nothing here reads the test split unless `evaluate` is told to.
+Choices are made on the validation split; nothing here reads the test split unless `evaluate` is told to, but for one
+check before the start: that training has every class that the other splits have.
 """
 
 import hashlib
@@ -249,6 +250,8 @@ class _Run:
                 self.best, self.history.best_epoch, self.history.best_score = {}, -1, math.nan
                 system.on_stage(stage, self._train_view())
                 self.optimizer = self._new_optimizer(stage)
+            if self.epoch < self.epochs[stage]:
+                system.prepare(stage, self._train_view())
             while self.epoch < self.epochs[stage]:
                 self._train_epoch(stage)
                 stop = self._end_epoch(stage)

@@ -50,7 +50,15 @@ def test_the_denoiser_is_the_conditional_mean_of_the_noise(n):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"start": 40}, {"resample": 3}, {"start": 0}, {"sampler": "ddim", "steps": 8, "start": 40}]
+    "options",
+    [
+        {},
+        {"start": 40},
+        {"resample": 3},
+        {"start": 0},
+        {"sampler": "ddim", "steps": 8, "start": 40},
+        {"sampler": "ddim", "eta": 0.0},
+    ],
 )
 def test_moments_of_a_completion_are_those_of_its_draws(options):
     mean, S = standard()

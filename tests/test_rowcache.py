@@ -36,7 +36,17 @@ def test_another_maker_finds_nothing(tmp_path):
         cache, compute = RowCache(folder), Counted()
         for maker in ("one", "two", "one"):
             cache.get(maker, ROWS, compute)
-        assert compute.asked == [[0, 1, 2]] * (3 if folder is None else 2)
+        assert compute.asked == [[0, 1, 2]] * 2
+
+
+def test_memory_keeps_the_last_few_makers():
+    cache, compute = RowCache(), Counted()
+    for maker in range(9):
+        cache.get(str(maker), ROWS, compute)
+    cache.get("8", ROWS, compute)
+    assert len(compute.asked) == 9
+    cache.get("0", ROWS, compute)
+    assert len(compute.asked) == 10
 
 
 def test_rows_come_back_from_disk(tmp_path):

@@ -96,7 +96,8 @@ def test_poison_in_absent_modalities_changes_nothing(name, arguments, films):
     system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
     poisoned = replace(batch, x={m: x.masked_fill(~batch.frames[m][..., None], torch.nan) for m, x in batch.x.items()})
     assert any(bool(x.isnan().any()) for x in poisoned.x.values())
-    clean, dirty = system.predict(batch), system.predict(poisoned)
+    # Each by a system of its own: one may remember what it has computed.
+    clean, dirty = system.predict(batch), ready(name, arguments, films).predict(poisoned)
     assert bool(dirty.logits.isfinite().all()) and torch.equal(clean.logits, dirty.logits)
 
 
@@ -118,10 +119,14 @@ def test_batch_mates_and_row_order_do_not_matter(name, arguments, films):
     system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
     assert not system.batch_dependent
     whole = system.predict(batch).logits
-    halves = torch.cat([system.predict(batch.select(r)).logits for r in torch.arange(40).split(20)])
+
+    def alone(rows):
+        return ready(name, arguments, films).predict(batch.select(rows)).logits
+
+    halves = torch.cat([alone(rows) for rows in torch.arange(40).split(20)])
     torch.testing.assert_close(whole, halves, rtol=1e-5, atol=1e-6)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(whole[order], system.predict(batch.select(order)).logits, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(whole[order], alone(order), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "arguments"), LEARNING)
@@ -133,10 +138,12 @@ def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, f
         terms = system.loss(batch, stage)
         assert terms and all(float(v.detach()) > 0 for v in terms.values())
         sum(terms.values()).backward()
-        reads_zeros = arguments.get("adn") is False  # the weights for what a scenario lacks have nothing to learn
+        names = {id(p): n for n, p in system.named_parameters()}
         for p in system.parameters_of(stage):
+            # Without ADN the weights for what a scenario lacks read zeros.
+            idle = arguments.get("adn") is False and ".project." in names[id(p)]
             assert p.grad is not None and bool(p.grad.isfinite().all())
-            assert float(p.grad.abs().sum()) > 0 or reads_zeros
+            assert float(p.grad.abs().sum()) > 0 or idle
 
 
 @pytest.mark.parametrize(("name", "arguments"), LEARNING)
@@ -148,6 +155,7 @@ def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     loss = torch.nn.functional.binary_cross_entropy_with_logits
     chance = loss(prior.predict(view.batch(torch.arange(64))).logits, target)
     epochs = {stage.split()[0]: 50 if stage == system.stages[-1] else 10 for stage in system.stages}
+    epochs |= {"mf": 15} if name == "admc" else {}  # of each of four networks
     fit(system, films, "complete", epochs=epochs, batch_size=16, lr=3e-3, monitor="map", progress=False)
     with torch.no_grad():
         ours = loss(system.eval().predict(view.batch(torch.arange(64))).logits, target)
@@ -188,4 +196,5 @@ def test_traits_are_declared_by_name():
 def test_gpu_predicts_as_the_cpu_does(name, arguments, films):
     system, batch = ready(name, arguments, films), batch_of(films).unlabelled()
     expected = system.predict(batch).logits
+    system = ready(name, arguments, films)
     torch.testing.assert_close(system.cuda().predict(batch.to("cuda")).logits.cpu(), expected, rtol=1e-3, atol=1e-4)

@@ -5,7 +5,8 @@ Completion (2025). Code was released (vzhang-mm/ADMC) and runs another model; wh
 
 Three stages, each frozen afterwards: ITFN (one encoder and head per modality), ADN (the diffusion), MF (the fusion).
 What the paper leaves open, and what stands here (the released code's choice in brackets where it differs):
-  denoiser       self-attention as the text says [a convolutional U-Net; attention is built and never called]
+  denoiser       self-attention as the text says [a convolutional U-Net; attention is built and never called]; the linear
+                 part of eps' goes around the network [not]
   tokens         learned vectors for modality and a sinusoidal time pass into each token [no modality vector: Eq 2 could not
                  tell the tokens apart]
   hidden 1024    width of the FFN in both attention networks, four times the token's 256
@@ -13,9 +14,11 @@ What the paper leaves open, and what stands here (the released code's choice in 
   Eq 1           covariance (1 - abar) I, where the paper prints epsilon for I
   sigma_n        of the posterior; 'beta' is the other choice; none in the last step
   schedule       the text's 3e-4..6e-2 [2e-4..4e-2]
-  reverse        N..n+1 unconditional, the available part injected at n, merged after every step [pure noise denoised with
+  reverse        N..n+1 unconditional, the available part injected at n and merged after every step [pure noise denoised with
                  the labels N-n..1 and taken for level n; injected once; no merge; the available part put back at the end]
-  training of MF one network per set of available modalities, on features generated once ['shared' is one for all]
+  draws          one (n, eps) per row and step [six, summed]
+  training of MF one network per set of available modalities, each a stage with a best epoch of its own, on features generated
+                 once ['shared' is one for all]
   full input     MMER: F and what the other modalities generate, side by side; enhance=False takes F alone
   w/o ITFN       encoders trained together with a fusion network, then frozen; w/o ADN: zeros in place of missing features
   MF             a linear map per modality, 2 layers, mean, two more layers; no ReLU on the logits [has one]
@@ -23,7 +26,8 @@ What the paper leaves open, and what stands here (the released code's choice in 
   early stopping best validation epoch of each encoder [best if accuracy is above one half, else none is saved]
   padding        frames that are not observed touch neither LSTM nor maximum
 Beyond the paper: variant 'conditional', whose denoiser sees the available tokens clean; resample > 1 (RePaint, Lugmayr et
-al. 2022) and sampler 'ddim' (Song et al. 2021).
+al. 2022) and sampler 'ddim' (Song et al. 2021), whose eta = 1 draws noise in its long steps as DDPM does in its short ones:
+with eta = 0 the generated part settles less under the merged one, and less of the clip passes.
 """
 
 import itertools
@@ -40,7 +44,7 @@ from mmlib.noise import row_normal
 from mmlib.rowcache import RowCache, fingerprint, row_contents
 
 Tokens = Float[Tensor, "B M d"]
-_CHUNK = 4096
+_CHUNK = 1024
 _HEAD = 128
 
 
@@ -95,7 +99,8 @@ class ADN(nn.Module):
     """The diffusion over stacked tokens F (B, M, d), section 3.2. Steps count 1..N; step 0 is the clean feature.
 
     width: of the denoiser's tokens (default: d). start: the step n at which the available part is merged in; merge: after
-    'each' step from there, or 'once'. steps: of DDIM, about so many; DDPM makes all N.
+    'each' step from there, or 'once'. steps: of DDIM, about so many; DDPM makes all N. Variant 'conditional' needs no start,
+    merge or resample, sampler 'ddim' no variance, denoiser 'unet' no heads and layers.
     """
 
     def __init__(
@@ -116,13 +121,14 @@ class ADN(nn.Module):
         resample: int = 1,
         sampler: str = "ddpm",
         steps: int = 25,
+        eta: float = 1.0,
         denoiser: str | None = None,
     ):
         super().__init__()
         official, width = variant == "official", width or d
         denoiser = denoiser or ("unet" if official else "attention")
         self.N, self.start, self.variance, self.resample = N, start, variance, resample
-        self.sampler, self.steps, self.variant = sampler, steps, variant
+        self.sampler, self.steps, self.eta, self.variant, self.heads = sampler, steps, eta, variant, heads
         self.merge = merge or ("once" if official else "each")
         self.linear, self.miscounted = not official, official
         self.clip = 1.0 if official and clip is None else clip
@@ -142,6 +148,12 @@ class ADN(nn.Module):
             self.denoiser = UNet(modalities, d, width)
         else:
             self.denoiser = Attention(modalities, d, width, heads, layers, variant == "conditional")
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All but the weights that a completion depends on."""
+        names = "N start merge variance clip resample sampler steps eta variant linear miscounted heads betas"
+        return {name: getattr(self, name) for name in names.split()} | {"denoiser": type(self.denoiser).__name__}
 
     def _check(self) -> None:
         if not 0 <= self.start <= self.N:
@@ -180,13 +192,14 @@ class ADN(nn.Module):
         return (error * ~known).sum(1) / (~known).sum(1)
 
     def reverse(self, F: Tokens, n: int, to: int, noise: Tokens, known=None) -> Tokens:
-        """p(F^{to} | F^n), Eq 3: one step of DDPM (to = n - 1), or of DDIM, which reads no noise."""
+        """p(F^{to} | F^n), Eq 3: one step of DDPM (to = n - 1), or of DDIM."""
         eps = self.eps(F, torch.full((len(F),), n, device=F.device), known)
         beta, abar, below = self.betas[n], self.abars[n], self.abars[to]
         if self.sampler == "ddim":
             F0 = self._clipped((F - (1 - abar) ** 0.5 * eps) / abar**0.5)
             eps = (F - abar**0.5 * F0) / (1 - abar) ** 0.5
-            return below**0.5 * F0 + (1 - below) ** 0.5 * eps
+            variance = self.eta**2 * (1 - below) / (1 - abar) * (1 - abar / below)
+            return below**0.5 * F0 + max(0.0, 1 - below - variance) ** 0.5 * eps + variance**0.5 * noise
         if self.clip is None:
             mean = (F - beta / (1 - abar) ** 0.5 * eps) / (1 - beta) ** 0.5
         else:  # the same mean by way of the clean feature, which can be clamped
@@ -209,7 +222,7 @@ class ADN(nn.Module):
         if not bool(available.any(1).all()):
             raise DataError("a row has no modality available; there is nothing to complete it from")
         F_o = F_o.masked_fill(~available[..., None], 0)
-        parts = [self._complete(*rows, seed) for rows in zip(*(x.split(_CHUNK) for x in (F_o, available, key)))]
+        parts = [self._complete(*rows, seed) for rows in zip(*(x.split(4 * _CHUNK) for x in (F_o, available, key)))]
         return torch.cat(parts)
 
     def _complete(self, F_o: Tokens, available: Bool[Tensor, "B M"], key: Int[Tensor, "B"], seed: int) -> Tokens:
@@ -289,10 +302,10 @@ class ADMC(System):
 
     encoders: 'itfn' trains each modality alone, 'joint' is "w/o ITFN", 'none' takes vectors of one width as tokens.
     adn=False is "w/o ADN". fusion: 'scenario' or 'shared'. balanced: class weights in every cross-entropy.
-    With a single modality there is nothing to generate: stages itfn and fusion alone.
+    Stages: "itfn text", "itfn audio", ... (or "joint"), "adn", then "mf text", ..., "mf text+audio", ..., "mf enhanced", or
+    "mf shared". Validation hides by itself what a scenario lacks, so its protocol should be complete.
+    With a single modality there is nothing to generate: stages itfn and mf alone.
     """
-
-    needs_complete_training = True
 
     def __init__(
         self,
@@ -325,7 +338,6 @@ class ADMC(System):
         self.kind, self.fusion, self.enhance, self.balanced = encoders, fusion, enhance and adn, balanced
         self.stochastic, self.trained_per_pattern = adn, fusion == "scenario"
         first = {"itfn": [f"itfn {m}" for m in dims], "joint": ["joint"], "none": []}[encoders]
-        self.stages = (*first, *(["adn"] if adn else []), "fusion")
         self.encoders = nn.ModuleDict()
         if encoders != "none":
             self.encoders.update({m: (TextCNN if m == "text" else LSTMPool)(i, d) for m, i in dims.items()})
@@ -336,18 +348,22 @@ class ADMC(System):
         if diffusion and not adn:
             raise DataError(f"without ADN there is no {sorted(diffusion)[0]!r} to set; drop it")
         self.register_buffer("patterns", all_patterns(M), persistent=False)  # (P, M), the last one complete
-        count = len(self.patterns) if fusion == "scenario" else 1
-        self.mf = nn.ModuleList([MF(M, d, d, outputs, **attention) for _ in range(count)])
+        named = ["+".join(itertools.compress(dims, p)) for p in self.patterns.tolist()]
+        self.scenarios = (
+            {f"mf {name}": p for p, name in enumerate(named)} if fusion == "scenario" else {"mf shared": -1}
+        )
+        self.stages = (*first, *(["adn"] if adn else []), *self.scenarios, *(["mf enhanced"] if self.enhance else []))
+        self.mf = nn.ModuleList([MF(M, d, d, outputs, **attention) for _ in self.scenarios])
         self.mmer = MF(M, 2 * d, d, outputs, **attention) if self.enhance else None
         self.register_buffer("mean", torch.zeros(M, d))
         self.register_buffer("scale", torch.ones(M, d))
         self.register_buffer("weight", torch.ones(outputs))
         self.register_buffer("noise_seed", torch.randint(2**31, ()))
         self.completions = RowCache()
+        self._stamp, self._maker = None, ""
 
     def setup(self, train: View) -> None:
-        present = torch.stack([f.any(1) for f in train.frames.values()], 1)
-        if self.adn is not None and not bool(present.all(1).any()):
+        if self.adn is not None and not bool(_present(train.frames).all(1).any()):
             raise DataError(
                 f"{train.data.where}: no training row has every modality; the diffusion learns from such rows"
             )
@@ -355,9 +371,9 @@ class ADMC(System):
             count = torch.bincount(train.data.target[train.rows], minlength=self.outputs)
             self.weight.copy_(len(train) / (self.outputs * count.clamp(min=1)))
 
-    def tokens(self, batch: Batch) -> tuple[Tokens, Bool[Tensor, "B M"]]:
-        """F of the frozen encoders and which modalities a row has; tokens of absent ones are zero."""
-        present = torch.stack(list(batch.present.values()), 1)
+    def tokens(self, batch: Batch) -> Tokens:
+        """F of the frozen encoders; tokens of absent modalities are zero."""
+        present = _present(batch.frames)
         if not bool(present.any(1).all()):
             row = int(batch.index[(~present.any(1)).nonzero()[0]])
             raise DataError(f"row {row} has no modality available; there is nothing to predict it from")
@@ -368,7 +384,7 @@ class ADMC(System):
         with torch.no_grad():
             F = torch.stack([self._encode(m, batch) for m in self.dims], 1)
         self.encoders.train(training)
-        return F.masked_fill(~present[..., None], 0), present
+        return F.masked_fill(~present[..., None], 0)
 
     def _encode(self, m: str, batch: Batch) -> Float[Tensor, "B d"]:
         x, frames = batch.x[m], batch.frames[m]
@@ -376,12 +392,15 @@ class ADMC(System):
 
     def on_stage(self, stage: str, train: View) -> None:
         if stage == "adn" and self.adn.variant != "official":
-            parts = [self.tokens(batch) for batch in train.batches(_CHUNK)]
-            F = torch.cat([F[present.all(1)] for F, present in parts])
-            self.mean.copy_(F.mean(0))
+            parts = [self.tokens(batch)[_present(batch.frames).all(1)] for batch in train.batches(_CHUNK)]
+            F = torch.cat(parts)
             deviation = F.std(0, correction=0)
-            self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1))  # a dead unit could wake up on a later row
-        if stage == "fusion" and self.adn is not None:
+            alive = deviation > 1e-3 * deviation.max()  # a unit that hardly moves could wake up on a later row
+            self.mean.copy_(F.mean(0))
+            self.scale.copy_(torch.where(alive, deviation, 1))
+
+    def prepare(self, stage: str, train: View) -> None:
+        if stage.startswith("mf ") and self.adn is not None:
             for batch in train.batches(_CHUNK):  # all at once is faster than batch by batch
                 self.generate(batch, self.usable(batch))
 
@@ -391,31 +410,28 @@ class ADMC(System):
             "itfn": lambda: (self.encoders[m], self.heads[m]),
             "joint": lambda: (self.encoders, self.joint),
             "adn": lambda: (self.adn,),
-            "fusion": lambda: (self.mf, self.mmer) if self.enhance else (self.mf,),
+            "mf": lambda: (self.mmer,) if m == "enhanced" else (self._mf(self.scenarios[stage]),),
         }
         return [p for part in parts[kind]() for p in part.parameters()]
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         kind, _, m = stage.partition(" ")
         if kind == "itfn":
-            logits = self.heads[m](self._encode(m, batch))
-            return {f"ITFN {m}": self._task_loss(logits, batch, batch.present[m])}
+            return {f"ITFN {m}": self._task_loss(self.heads[m](self._encode(m, batch)), batch, batch.present[m])}
         if kind == "joint":
             return {"joint": self._task_loss(self._jointly(batch), batch)}
-        F, present = self.tokens(batch)
+        complete = _present(batch.frames).all(1)
         if kind == "adn":
-            complete = present.all(1)
-            error = self.adn.loss((F - self.mean) / self.scale)
+            error = self.adn.loss((self.tokens(batch) - self.mean) / self.scale)
             return {"ADN": (error * complete).sum() / complete.sum().clamp(min=1)}
-        usable = self.usable(batch)
-        completed = self.generate(batch, usable)
-        scenarios = [
-            self._task_loss(self._mf(p)(completed[:, p]), batch, usable[:, p]) for p in range(len(self.patterns))
-        ]
-        terms = {"MMCR": torch.stack(scenarios).mean()}
-        if self.enhance:
-            terms["MMER"] = self._task_loss(self.mmer(self._enhanced(completed)), batch, present.all(1))
-        return terms
+        if m == "enhanced":
+            completed = self.generate(batch, self._others(complete))
+            return {"MMER": self._task_loss(self.mmer(self._enhanced(completed)), batch, complete)}
+        usable, p = self.usable(batch), self.scenarios[stage]
+        wanted = usable if p < 0 else usable & (torch.arange(usable.shape[1], device=usable.device) == p)
+        completed = self.generate(batch, wanted)
+        losses = [self._task_loss(self._mf(q)(completed[:, q]), batch, wanted[:, q]) for q in _some(wanted)]
+        return {f"MMCR {m}": torch.stack(losses).mean()}
 
     def predict_in(self, stage: str, batch: Batch) -> Prediction | None:
         kind, _, m = stage.partition(" ")
@@ -423,13 +439,25 @@ class ADMC(System):
             return Prediction(self.heads[m](self._encode(m, batch)))
         if kind == "joint":
             return Prediction(self._jointly(batch))
-        return None if kind == "adn" else self.predict(batch)
+        if kind == "adn":
+            return None
+        present = _present(batch.frames)
+        if m == "enhanced":
+            return self._predict(batch, present, present.all(1))
+        # The scenario's own rows: each under its pattern; shared, under one pattern after the other.
+        p = self.scenarios[stage]
+        pattern = self.patterns[batch.index % len(self.patterns) if p < 0 else p]
+        under = present & pattern
+        under = torch.where(under.any(1, keepdim=True), under, present)
+        return self._predict(batch, under, torch.zeros_like(present[:, 0]))
 
     def predict(self, batch: Batch) -> Prediction:
-        _, present = self.tokens(batch)
+        present = _present(batch.frames)
+        return self._predict(batch, present, present.all(1) & self.enhance)
+
+    def _predict(self, batch: Batch, present: Bool[Tensor, "B M"], enhanced: Bool[Tensor, "B"]) -> Prediction:
         own = (present[:, None] == self.patterns).all(2)  # (B, P), one pattern of each row
-        enhanced = present.all(1) & self.enhance
-        completed = self.generate(batch, torch.where(enhanced[:, None], self.usable(batch), own))
+        completed = self.generate(batch, own | self._others(enhanced))
         h = completed.new_zeros(len(batch), self.mf[0].head[0].in_features)
         logits = h.new_zeros(len(batch), self.outputs)
         parts = [(self._mf(p), completed[:, p], own[:, p] & ~enhanced) for p in range(len(self.patterns))]
@@ -450,9 +478,8 @@ class ADMC(System):
 
         What a pattern leaves is real, the rest generated (zeros without ADN). Each is computed once and remembered.
         """
-        F, _ = self.tokens(batch)
-        left = F[:, None] * self.patterns[..., None]  # (B, P, M, d)
-        result = left * wanted[..., None, None]
+        F = self.tokens(batch)
+        result = F[:, None] * (self.patterns & wanted[..., None])[..., None]  # (B, P, M, d)
         pairs = (wanted & ~self.patterns.all(1)).nonzero()  # row by row, so that one row's patterns share its prefix
         if self.adn is None or len(pairs) == 0:
             return result
@@ -462,25 +489,34 @@ class ADMC(System):
             row, pattern = pairs[places.to(pairs.device)].T
             F_o = (F[row] - self.mean) / self.scale
             whole = self.adn.complete(F_o, self.patterns[pattern], batch.index[row], int(self.noise_seed))
-            return torch.where(self.patterns[pattern][..., None], F[row], whole * self.scale + self.mean)
+            return whole * self.scale + self.mean
 
         rows = [contents[row] + pattern.to_bytes(2) for row, pattern in pairs.tolist()]
-        result[tuple(pairs.T)] = self.completions.get(self._maker(), rows, compute).to(F.device)
+        made = self.completions.get(self._fingerprint(), rows, compute).to(F.device)
+        row, pattern = pairs.T
+        result[row, pattern] = torch.where(self.patterns[pattern][..., None], F[row], made)
         return result
 
-    def _maker(self) -> str:
-        """Fingerprint of all that a completion depends on, but for the row."""
+    def _fingerprint(self) -> str:
+        """Of all that a completion depends on, but for the row; computed anew when a tensor was written to."""
         made_of = ("encoders", "adn", "mean", "scale", "noise_seed")
-        weights = {k: v for k, v in self.state_dict().items() if k.startswith(made_of)}
-        settings = {k: v for k, v in vars(self.adn).items() if isinstance(v, int | float | str | list | None)}
-        return fingerprint(weights, settings)
+        weights = {k: v for k, v in self.state_dict(keep_vars=True).items() if k.startswith(made_of)}
+        stamp = [(v.data_ptr(), v._version) for v in weights.values()], self.adn.settings
+        if stamp != self._stamp:
+            plain = {k: v.detach() for k, v in weights.items()}
+            self._stamp, self._maker = stamp, fingerprint(plain, self.adn.settings)
+        return self._maker
 
     def usable(self, batch: Batch) -> Bool[Tensor, "B P"]:
         """Which patterns a row can be put under: those that ask for nothing it lacks."""
-        return within(self.patterns, torch.stack(list(batch.present.values()), 1))
+        return within(self.patterns, _present(batch.frames))
 
     def _mf(self, pattern: int) -> MF:
         return self.mf[pattern if self.fusion == "scenario" else 0]
+
+    def _others(self, rows: Bool[Tensor, "B"]) -> Bool[Tensor, "B P"]:
+        """For these rows the complete pattern and those that lack one modality: what MMER reads."""
+        return rows[:, None] & (self.patterns.sum(1) >= len(self.dims) - 1)
 
     def _enhanced(self, completed: Float[Tensor, "B P M d"]) -> Float[Tensor, "B M c"]:
         """Eq 5: F_enhd = cat(F, F'), where F'_i is generated from all modalities but i."""
@@ -489,10 +525,20 @@ class ADMC(System):
         return torch.cat([completed[:, -1], F_prime], 2)
 
     def _jointly(self, batch: Batch) -> Float[Tensor, "B C"]:
-        return self.joint(torch.stack([self._encode(m, batch) for m in self.dims], 1))
+        F = torch.stack([self._encode(m, batch) for m in self.dims], 1)
+        return self.joint(F.masked_fill(~_present(batch.frames)[..., None], 0))
 
     def _task_loss(self, logits: Float[Tensor, "B C"], batch: Batch, rows: Tensor | None = None) -> Float[Tensor, ""]:
         return task_loss(logits, batch.target, self.task, rows=rows, weight=self.weight)
+
+
+def _present(frames: dict[str, Bool[Tensor, "B _"]]) -> Bool[Tensor, "B M"]:
+    return torch.stack([f.any(1) for f in frames.values()], 1)
+
+
+def _some(wanted: Bool[Tensor, "B P"]) -> list[int]:
+    """The patterns that any row is wanted under; the first where there is none, for a loss of zero."""
+    return wanted.any(0).nonzero().flatten().tolist() or [0]
 
 
 def _one_of(name: str, value: str, *known: str) -> None:

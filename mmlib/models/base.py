@@ -37,7 +37,8 @@ class System(nn.Module):
 
     stages: names of the training stages in order; empty for a system that learns nothing by gradient. A stage of several
     parts has one name for each, which begin with the same word ("itfn text", "itfn audio").
-    What hooks change must live in parameters or buffers: after a resume, `setup` and `on_stage` are not called again.
+    What hooks change must live in parameters or buffers, but for `prepare`: after a resume it is called again, `setup` and
+    `on_stage` are not.
     Traits (class attributes, False unless declared) say what the method needs; tables print them.
     """
 
@@ -87,6 +88,9 @@ class System(nn.Module):
     def on_stage(self, stage: str, train: View) -> None:
         """Called when a stage begins, with the training rows as the protocol leaves them."""
 
+    def prepare(self, stage: str, train: View) -> None:
+        """Called after `on_stage`, and when a run goes on within the stage: may compute what weights and rows decide."""
+
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         """What the optimiser of this stage updates."""
         return list(self.parameters())
@@ -108,16 +112,21 @@ def task_loss(
 ) -> Float[Tensor, ""]:
     """Squared error, cross-entropy or binary cross-entropy, averaged over rows (over `rows` alone where given).
 
-    reduction 'mean' averages over labels, 'sum' sums over them. weight: of each class, multiclass alone.
+    reduction 'mean' averages over labels, 'sum' sums over them. weight: of each class, multiclass alone; the average is
+    weighted, as torch's is.
     """
+    share = torch.ones(len(logits), device=logits.device) if rows is None else rows.to(logits.dtype)
     if task == "regression":
         loss = F.mse_loss(logits.squeeze(1), target, reduction="none")
     elif task == "multiclass":
-        loss = F.cross_entropy(logits, target, weight, reduction="none")
+        loss = F.cross_entropy(logits, target, reduction="none")
+        share = share if weight is None else share * weight[target]
     else:
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # (B, C)
         loss = loss.sum(1) if reduction == "sum" else loss.mean(1)
-    return loss.mean() if rows is None else (loss * rows).sum() / rows.sum().clamp(min=1)
+    if rows is None and weight is None:
+        return loss.mean()
+    return (loss * share).sum() / share.sum().clamp(min=1e-6)
 
 
 def masked_mean(x: Float[Tensor, "B T d"], frames: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:

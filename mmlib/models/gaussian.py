@@ -22,8 +22,9 @@ class Denoiser(nn.Module):
 
     def __init__(self, mean: Float[Tensor, "D"], covariance: Float[Tensor, "D D"], abar: Float[Tensor, "S"]):
         super().__init__()
-        self.mean, self.abar = mean, abar
-        self.power, self.basis = torch.linalg.eigh(covariance)
+        power, basis = torch.linalg.eigh(covariance)
+        for name, value in (("mean", mean), ("abar", abar), ("power", power), ("basis", basis)):
+            self.register_buffer(name, value)
 
     def forward(self, F: Float[Tensor, "B M d"], n: Int[Tensor, "B"], known: None = None) -> Float[Tensor, "B M d"]:
         abar = self.abar[n][:, None]
@@ -49,8 +50,10 @@ def completion_errors(
 
     Of the mean the root mean square over rows, relative to that of the true conditional mean's distance from `mean`; of
     the deviations the same over dimensions. adn: with a `Denoiser` of the same mean and covariance, of any start, sampler
-    and resample; variant 'paper'.
+    and resample. Raises DataError for one that clips or does not merge after each step.
     """
+    if adn.clip is not None or adn.merge != "each" or adn.miscounted or adn.variant == "conditional":
+        raise DataError("completion_errors is for variant 'paper' without clip, merging after each step")
     d = len(mean) // len(available)
     known = available.repeat_interleave(d)
     S_k, S_mk = covariance[known][:, known], covariance[~known][:, known]
