@@ -15,7 +15,10 @@ UMDF_SETS = {  # modalities, variants of UMDF
     ),
     "mmmo": (3, {""}),
     "iemocap": (2, {"", "cloned streams"}),
-    "synthetic mosi": (3, {"", "complete rows only"}),
+    "synthetic mosi": (
+        3,
+        {"", "w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM", "complete rows only", "cloned streams"},
+    ),
 }
 
 
