@@ -260,8 +260,8 @@ def embeddings(
 
 @plt.rc_context(THEME)
 def generations(
-    real: Mapping[str, Float[Tensor, "_ d"]],
-    generated: Mapping[str, Mapping[str, Float[Tensor, "_ d"]]],
+    real: Mapping[str, Float[Tensor, "_ _"]],
+    generated: Mapping[str, Mapping[str, Float[Tensor, "_ _"]]],
     seed: int = 0,
     limit: int = 600,
     title: str = "",
