@@ -192,7 +192,7 @@ class Rate(Protocol):
             )
 
     def _keep(self, data, frames, draw, rows):
-        present = _present(frames)
+        present = availability(frames)
         patterns = all_patterns(len(frames))
         left, has = patterns.sum(1), present.sum(1, keepdim=True)
         lost = has - left
@@ -222,7 +222,7 @@ class Slots(Protocol):
             )
 
     def _keep(self, data, frames, draw, rows):
-        present = _present(frames)
+        present = availability(frames)
         has = present.sum(1)
         even = (draw.uniform("slots").argsort().argsort() + 0.5) / len(rows)
         lost = (self.rate * has + torch.from_numpy(even)).floor().clamp(max=has - 1)
@@ -240,7 +240,7 @@ class Patterns(Protocol):
 
     def _keep(self, data, frames, draw, rows):
         patterns = all_patterns(len(frames))
-        chosen = _choose(patterns, within(patterns, _present(frames)), draw.uniform("patterns"))
+        chosen = _choose(patterns, within(patterns, availability(frames)), draw.uniform("patterns"))
         return dict(zip(frames, chosen.T[..., None]))
 
 
@@ -450,7 +450,8 @@ class _Draw:
         return self.matrix(*tags, count=1)[:, 0]
 
 
-def _present(frames: Observed) -> Bool[Tensor, "n M"]:
+def availability(frames: Observed) -> Bool[Tensor, "n M"]:
+    """Which modalities each row has a frame of."""
     return torch.stack([f.any(1) for f in frames.values()], 1)
 
 

@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError, View
 from mmlib.layers import LSTMPool, TextCNN, TransformerEncoder, mlp, sinusoid
-from mmlib.missing import all_patterns, within
-from mmlib.models.base import Prediction, System, task_loss
+from mmlib.missing import all_patterns, availability, within
+from mmlib.models.base import Prediction, System, check_options, task_loss
 from mmlib.noise import row_normal
 from mmlib.rowcache import RowCache, fingerprint, row_contents
 
@@ -132,11 +132,14 @@ class ADN(nn.Module):
         self.merge = merge or ("once" if official else "each")
         self.linear, self.miscounted = not official, official
         self.clip = 1.0 if official and clip is None else clip
-        _one_of("variant", variant, "paper", "official", "conditional")
-        _one_of("merge", self.merge, "each", "once")
-        _one_of("variance", variance, "posterior", "beta")
-        _one_of("sampler", sampler, "ddpm", "ddim")
-        _one_of("denoiser", denoiser, "attention", "unet")
+        check_options(
+            "ADMC",
+            variant=(variant, ("paper", "official", "conditional")),
+            merge=(self.merge, ("each", "once")),
+            variance=(variance, ("posterior", "beta")),
+            sampler=(sampler, ("ddpm", "ddim")),
+            denoiser=(denoiser, ("attention", "unet")),
+        )
         if variant == "conditional" and denoiser == "unet":
             raise DataError("variant 'conditional' marks known tokens, which denoiser 'unet' has not; take 'attention'")
         self._check()
@@ -326,8 +329,7 @@ class ADMC(System):
         **diffusion,
     ):
         super().__init__(dims, task, outputs)
-        _one_of("encoders", encoders, "itfn", "joint", "none")
-        _one_of("fusion", fusion, "scenario", "shared")
+        check_options("ADMC", encoders=(encoders, ("itfn", "joint", "none")), fusion=(fusion, ("scenario", "shared")))
         M, adn = len(dims), adn and len(dims) > 1
         if encoders == "none":
             if len(set(dims.values())) > 1:
@@ -360,10 +362,10 @@ class ADMC(System):
         self.register_buffer("weight", torch.ones(outputs))
         self.register_buffer("noise_seed", torch.randint(2**31, ()))
         self.completions = RowCache()
-        self._stamp, self._maker = None, ""
+        self._stamp, self._maker, self._prepared = None, "", ""
 
     def setup(self, train: View) -> None:
-        if self.adn is not None and not bool(_present(train.frames).all(1).any()):
+        if self.adn is not None and not bool(availability(train.frames).all(1).any()):
             raise DataError(
                 f"{train.data.where}: no training row has every modality; the diffusion learns from such rows"
             )
@@ -373,7 +375,7 @@ class ADMC(System):
 
     def tokens(self, batch: Batch) -> Tokens:
         """F of the frozen encoders; tokens of absent modalities are zero."""
-        present = _present(batch.frames)
+        present = availability(batch.frames)
         if not bool(present.any(1).all()):
             row = int(batch.index[(~present.any(1)).nonzero()[0]])
             raise DataError(f"row {row} has no modality available; there is nothing to predict it from")
@@ -392,7 +394,7 @@ class ADMC(System):
 
     def on_stage(self, stage: str, train: View) -> None:
         if stage == "adn" and self.adn.variant != "official":
-            parts = [self.tokens(batch)[_present(batch.frames).all(1)] for batch in train.batches(_CHUNK)]
+            parts = [self.tokens(batch)[availability(batch.frames).all(1)] for batch in train.batches(_CHUNK)]
             F = torch.cat(parts)
             deviation = F.std(0, correction=0)
             alive = deviation > 1e-3 * deviation.max()  # a unit that hardly moves could wake up on a later row
@@ -400,9 +402,10 @@ class ADMC(System):
             self.scale.copy_(torch.where(alive, deviation, 1))
 
     def prepare(self, stage: str, train: View) -> None:
-        if stage.startswith("mf ") and self.adn is not None:
+        if stage.startswith("mf ") and self.adn is not None and self._prepared != self._fingerprint():
             for batch in train.batches(_CHUNK):  # all at once is faster than batch by batch
                 self.generate(batch, self.usable(batch))
+            self._prepared = self._fingerprint()
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         kind, _, m = stage.partition(" ")
@@ -420,7 +423,7 @@ class ADMC(System):
             return {f"ITFN {m}": self._task_loss(self.heads[m](self._encode(m, batch)), batch, batch.present[m])}
         if kind == "joint":
             return {"joint": self._task_loss(self._jointly(batch), batch)}
-        complete = _present(batch.frames).all(1)
+        complete = availability(batch.frames).all(1)
         if kind == "adn":
             error = self.adn.loss((self.tokens(batch) - self.mean) / self.scale)
             return {"ADN": (error * complete).sum() / complete.sum().clamp(min=1)}
@@ -441,7 +444,7 @@ class ADMC(System):
             return Prediction(self._jointly(batch))
         if kind == "adn":
             return None
-        present = _present(batch.frames)
+        present = availability(batch.frames)
         if m == "enhanced":
             return self._predict(batch, present, present.all(1))
         # The scenario's own rows: each under its pattern; shared, under one pattern after the other.
@@ -452,7 +455,7 @@ class ADMC(System):
         return self._predict(batch, under, torch.zeros_like(present[:, 0]))
 
     def predict(self, batch: Batch) -> Prediction:
-        present = _present(batch.frames)
+        present = availability(batch.frames)
         return self._predict(batch, present, present.all(1) & self.enhance)
 
     def _predict(self, batch: Batch, present: Bool[Tensor, "B M"], enhanced: Bool[Tensor, "B"]) -> Prediction:
@@ -509,7 +512,7 @@ class ADMC(System):
 
     def usable(self, batch: Batch) -> Bool[Tensor, "B P"]:
         """Which patterns a row can be put under: those that ask for nothing it lacks."""
-        return within(self.patterns, _present(batch.frames))
+        return within(self.patterns, availability(batch.frames))
 
     def _mf(self, pattern: int) -> MF:
         return self.mf[pattern if self.fusion == "scenario" else 0]
@@ -526,21 +529,12 @@ class ADMC(System):
 
     def _jointly(self, batch: Batch) -> Float[Tensor, "B C"]:
         F = torch.stack([self._encode(m, batch) for m in self.dims], 1)
-        return self.joint(F.masked_fill(~_present(batch.frames)[..., None], 0))
+        return self.joint(F.masked_fill(~availability(batch.frames)[..., None], 0))
 
     def _task_loss(self, logits: Float[Tensor, "B C"], batch: Batch, rows: Tensor | None = None) -> Float[Tensor, ""]:
         return task_loss(logits, batch.target, self.task, rows=rows, weight=self.weight)
 
 
-def _present(frames: dict[str, Bool[Tensor, "B _"]]) -> Bool[Tensor, "B M"]:
-    return torch.stack([f.any(1) for f in frames.values()], 1)
-
-
 def _some(wanted: Bool[Tensor, "B P"]) -> list[int]:
     """The patterns that any row is wanted under; the first where there is none, for a loss of zero."""
     return wanted.any(0).nonzero().flatten().tolist() or [0]
-
-
-def _one_of(name: str, value: str, *known: str) -> None:
-    if value not in known:
-        raise DataError(f"{name} {value!r} is not one of {', '.join(known)}")

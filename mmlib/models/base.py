@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.dataset import Batch, Dataset, View
+from mmlib.data.dataset import Batch, DataError, Dataset, View
 
 TRAITS = {
     "batch_dependent": "a prediction depends on which rows share its batch",
@@ -100,6 +100,13 @@ class System(nn.Module):
 
     def after_step(self, batch: Batch, stage: str) -> None:
         """Called after each optimiser step."""
+
+
+def check_options(method: str, **options: tuple[str, tuple[str, ...]]) -> None:
+    """Raises DataError for an option that is none of its values; options: name=(value, those it can take)."""
+    for name, (value, known) in options.items():
+        if value not in known:
+            raise DataError(f"{method}: {name} {value!r} is not one of {', '.join(known)}")
 
 
 def task_loss(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError, View
 from mmlib.layers import SelfAttention, mlp
-from mmlib.models.base import Prediction, System, task_loss
+from mmlib.models.base import Prediction, System, check_options, task_loss
 
 Feature = Float[Tensor, "B _"]
 
@@ -48,13 +48,12 @@ class SIMC(System):
         super().__init__(dims, task, outputs)
         if len(dims) != 2:
             raise DataError(f"SIM-C is defined for two modalities, the data have {', '.join(dims)}")
-        for name, value, known in (
-            ("variant", variant, ("paper", "official")),
-            ("schedule", schedule, ("joint", "two_stage")),
-            ("reduction", reduction, ("mean", "sum")),
-        ):
-            if value not in known:
-                raise DataError(f"SIM-C: {name} {value!r} is not one of {', '.join(known)}")
+        check_options(
+            "SIM-C",
+            variant=(variant, ("paper", "official")),
+            schedule=(schedule, ("joint", "two_stage")),
+            reduction=(reduction, ("mean", "sum")),
+        )
         self.alpha, self.beta, self.reduction, self.l2norm = alpha, beta, reduction, l2norm
         self.stages = ("joint",) if schedule == "joint" else ("simulators", "task")
         (self.m1, d1), (self.m2, d2) = dims.items()

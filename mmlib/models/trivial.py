@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError, View, check_modalities
 from mmlib.layers import mlp
-from mmlib.models.base import Prediction, System, masked_mean, task_loss
+from mmlib.models.base import Prediction, System, check_options, masked_mean, task_loss
 
 _HIDDEN = 256
 _DROPOUT = 0.1
@@ -83,8 +83,7 @@ class Fill(System):
         complete_only: bool = False,
     ):
         super().__init__(dims, task, outputs)
-        if fill not in ("zero", "mean"):
-            raise DataError(f"fill {fill!r} is not one of zero, mean")
+        check_options("zero fill", fill=(fill, ("zero", "mean")))
         self.fill, self.dropout, self.complete_only = fill, dropout, complete_only
         self.project = nn.ModuleDict({m: nn.Linear(d, _HIDDEN) for m, d in dims.items()})
         self.head = mlp(_HIDDEN * len(dims), 128, outputs, dropout=_DROPOUT)

@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError
 from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions
-from mmlib.missing import all_patterns, within
-from mmlib.models.base import Prediction, System, task_loss
+from mmlib.missing import all_patterns, availability, within
+from mmlib.models.base import Prediction, System, check_options, task_loss
 
 Sequences = list[Float[Tensor, "B _ d"]]
 Frames = dict[str, Bool[Tensor, "B _"]]
@@ -205,20 +205,19 @@ class UMDF(System):
         super().__init__(dims, task, outputs)
         if len(dims) < 2:
             raise DataError(f"UMDF is defined for two or more modalities, the data have {', '.join(dims)}")
-        for name, value, known in (
-            ("feature", feature, ("mmd", "paired")),
-            ("kernel", kernel, ("rbf", "linear")),
-            ("estimator", estimator, ("biased", "unbiased")),
-            ("f_y", f_y, ("shared", "separate", "supervised")),
-            ("interaction", interaction, ("crossmodal", "self")),
-            ("integration", integration, ("dfim", "concatenation")),
-            ("scaling", scaling, ("length", "none")),
-            ("streams", streams, ("views", "cloned")),
-            ("error", error, ("squared", "absolute")),
-            ("views", views, ("missing", "complete")),
-        ):
-            if value not in known:
-                raise DataError(f"UMDF: {name} {value!r} is not one of {', '.join(known)}")
+        check_options(
+            "UMDF",
+            feature=(feature, ("mmd", "paired")),
+            kernel=(kernel, ("rbf", "linear")),
+            estimator=(estimator, ("biased", "unbiased")),
+            f_y=(f_y, ("shared", "separate", "supervised")),
+            interaction=(interaction, ("crossmodal", "self")),
+            integration=(integration, ("dfim", "concatenation")),
+            scaling=(scaling, ("length", "none")),
+            streams=(streams, ("views", "cloned")),
+            error=(error, ("squared", "absolute")),
+            views=(views, ("missing", "complete")),
+        )
         if not 0 <= p_max <= 1:
             raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
         self.lambda1, self.lambda2, self.masked = lambda1, lambda2, masked
@@ -243,7 +242,7 @@ class UMDF(System):
         """
         if not self.random_views:
             return batch.frames, batch.frames
-        present = torch.stack(list(batch.present.values()), 1)  # (B, M)
+        present = availability(batch.frames)  # (B, M)
         allowed = within(self.patterns, present)  # (B, P)
         luck = torch.rand(2, *allowed.shape, device=present.device).masked_fill(~allowed, -1)
         a, b = luck.argmax(2)
