@@ -169,6 +169,13 @@ def _convolved(words: Float[Tensor, "B T i"], conv: nn.Conv1d) -> Float[Tensor, 
     return y
 
 
+def resized(x: Float[Tensor, "B T d"], N: int) -> Float[Tensor, "B N d"]:
+    """I(x, N): the same course in N steps, by linear interpolation."""
+    if x.shape[1] == N:
+        return x
+    return F.interpolate(x.transpose(1, 2), N, mode="linear", align_corners=False).transpose(1, 2)
+
+
 def at_step(x: Float[Tensor, "B T d"], step: Int[Tensor, "B"]) -> Float[Tensor, "B d"]:
     """Of each row the vector at its step."""
     return x[torch.arange(len(x), device=x.device), step]

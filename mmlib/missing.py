@@ -14,6 +14,7 @@ everything.
     rate(0.3), rate(0.3, lose=1)     an exact 30 % of complete rows lose one or more (exactly one) modalities (TATE, ADMC)
     slots(0.5)                       half of all modality slots are lost, spread evenly over rows (IMDer's MR)
     patterns                         a uniformly random non-empty set of modalities, drawn anew every epoch (training)
+    patterns(keep=text)              one that holds the text; frames(0.3, keep=text): frames of all but the text are lost
     mar(text, given=image, rate=0.5)     missing at random: depends on another modality of the row
     mnar(text, given=target, rate=0.5)   not at random: depends on the target, or with given=text on the lost feature
     available(text) then frames(0.5)     one after the other: the second sees what the first leaves
@@ -158,17 +159,23 @@ class Frames(Protocol):
     """Each real frame of each modality is lost with this probability; the luckiest frame of a row always stays.
 
     A frame draws by its place among the row's real frames: padding, in front or at the end, changes nothing.
+    keep: a modality that loses nothing.
     """
 
     rate: float
+    keep: str = ""
     kind = "frames"
 
     def __post_init__(self) -> None:
         _check_rate(self, 1.0)
 
+    def check(self, data):
+        _check_kept(self, data)
+
     def _keep(self, data, frames, draw, rows):
         place = {m: (f.cumsum(1) - 1).clamp(min=0) for m, f in frames.items()}
         u = {m: torch.from_numpy(draw.matrix("frames", m, count=p.shape[1])).gather(1, p) for m, p in place.items()}
+        u = {m: torch.full_like(x, 1) if m == self.keep else x for m, x in u.items()}
         best = torch.stack([x.masked_fill(~frames[m], -1).amax(1) for m, x in u.items()]).amax(0)[:, None]
         return {m: (x >= self.rate) | (x == best) for m, x in u.items()}
 
@@ -233,14 +240,25 @@ class Slots(Protocol):
 
 @dataclass(frozen=True)
 class Patterns(Protocol):
-    """A uniformly random non-empty subset of what the row has, drawn anew for every training epoch."""
+    """A uniformly random non-empty subset of what the row has, drawn anew for every training epoch.
 
+    keep: a modality that is in the subset wherever the row has it.
+    """
+
+    keep: str = ""
     kind = "patterns"
     redrawn = True
 
+    def check(self, data):
+        _check_kept(self, data)
+
     def _keep(self, data, frames, draw, rows):
-        patterns = all_patterns(len(frames))
-        chosen = _choose(patterns, within(patterns, availability(frames)), draw.uniform("patterns"))
+        patterns, present = all_patterns(len(frames)), availability(frames)
+        allowed = within(patterns, present)
+        if self.keep:
+            k = list(frames).index(self.keep)
+            allowed = allowed & (patterns[:, k] | ~present[:, k, None])
+        chosen = _choose(patterns, allowed, draw.uniform("patterns"))
         return dict(zip(frames, chosen.T[..., None]))
 
 
@@ -499,6 +517,11 @@ def _fractions(kind: str) -> dict | None:
             "bernoulli": bernoulli,
         }
     return None
+
+
+def _check_kept(protocol: Frames | Patterns, data: Dataset) -> None:
+    if protocol.keep:
+        check_modalities(data.modalities, (protocol.keep,), f"{data.where}: protocol {str(protocol)!r}")
 
 
 def _arguments(name: str, factory: type[Protocol], positional: list) -> dict:

@@ -498,6 +498,46 @@ def degradation(
     return figure
 
 
+@plt.rc_context(THEME)
+def agreement(panels: Mapping[str, tuple[Float[Tensor, "n"], Float[Tensor, "n"]]], title: str = "") -> Figure:
+    """Predicted against true values, one panel each, three to a line (Figure 2 of SMCIR).
+
+    panels: per title the truth and the prediction. The dashed line is a perfect prediction; colour is the truth. Below each
+    panel: mean absolute error and slope of the least-squares line, 1 for a perfect prediction, 0 for a constant one.
+
+    Raises ValueError where there is no panel, or one has truth and prediction of different lengths or fewer than two rows.
+    """
+    if not panels:
+        raise ValueError("plots.agreement: there is nothing to draw")
+    for name, (truth, said) in panels.items():
+        if len(truth) != len(said) or len(truth) < 2:
+            raise ValueError(
+                f"plots.agreement: panel {name!r} has {len(truth)} true and {len(said)} predicted values; needs at least "
+                "two of each, and as many"
+            )
+    columns = min(3, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(WIDTH, 2.9 * lines), squeeze=False, sharex=True, sharey=True)
+    plt.close(figure)
+    arrays = {name: (_array(truth), _array(said)) for name, (truth, said) in panels.items()}
+    low, high = (f([f(t) for t, _ in arrays.values()]) for f in (min, max))
+    for panel, (name, (truth, said)) in zip(axes.flat, arrays.items()):
+        panel.plot([low, high], [low, high], color="0.35", ls="--", lw=0.9, zorder=1)
+        shades = {"c": truth, "cmap": "coolwarm_r", "vmin": -max(abs(low), abs(high)), "vmax": max(abs(low), abs(high))}
+        panel.scatter(truth, said, s=9, lw=0.2, edgecolor="0.3", **shades)
+        spread = truth.var()
+        slope = ((truth - truth.mean()) * (said - said.mean())).mean() / spread if spread else math.nan
+        note = f"mae {np.abs(truth - said).mean():.2f}, slope {slope:.2f}"
+        panel.set(title=textwrap.fill(name, 30), xlabel=f"true value\n{note}")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("prediction")
+    for panel in list(axes.flat)[len(panels) :]:
+        panel.set_visible(False)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
 def _series(points: pd.DataFrame, conditions: list, numeric: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Place, mean and deviation of one method at the conditions it has."""
     points = points.loc[[c for c in conditions if c in points.index]]
@@ -538,7 +578,7 @@ def _legend_below(panel: Axes, handlelength: float = 2.0, **options) -> None:
     panel.figure.legend(handles, labels, loc="outside lower center", **options)
 
 
-def _array(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n d"]:
+def _array(x: Float[Tensor, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return x.detach().cpu().float().numpy()
 
 

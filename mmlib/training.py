@@ -329,7 +329,9 @@ class _Run:
         """The monitored score after an epoch of this stage; None for a stage that validation cannot judge."""
         protocol = self.valid_protocol if stage == self.system.stages[-1] else self.protocol
         predict = partial(self.system.predict_in, stage)
-        parts = _predictions(self.system, predict, self.data, protocol, "valid", self.options.seed, batch_size=256)
+        # Where a prediction depends on its batch mates there should be as many as in training.
+        size = self.options.batch_size if self.system.batch_dependent else 256
+        parts = _predictions(self.system, predict, self.data, protocol, "valid", self.options.seed, size)
         first = next(parts)
         if first is None:
             parts.close()

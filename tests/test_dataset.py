@@ -172,6 +172,19 @@ def test_classes_are_grouped_by_name():
         data.one_vs_rest().grouped({"a": ["angry"]})
 
 
+def test_new_folds_depend_on_ids_alone_and_keep_groups_together():
+    data = synthetic.like("iemocap", dim=4, frames=3).sample({"train": 300, "valid": 100, "test": 100})
+    divided = data.divided(5)
+    counts = np.bincount(divided.fold)
+    assert len(counts) == 5 and counts.min() > 70
+    again = data.subset(torch.randperm(500, generator=torch.Generator().manual_seed(0)), "shuffled").divided(5)
+    assert dict(zip(again.ids, again.fold)) == dict(zip(divided.ids, divided.fold))
+    spoken = replace(data, group=np.array([f"talk {i % 20}" for i in range(500)])).divided(3)
+    assert all(len(set(spoken.fold[spoken.group == g])) == 1 for g in set(spoken.group)) and len(set(spoken.fold)) == 3
+    with pytest.raises(DataError, match="folds is 2; three are needed"):
+        data.divided(2)
+
+
 def test_folds_become_splits():
     data = synthetic.like("iemocap", dim=4, frames=3).sample({"train": 30, "valid": 10, "test": 10})
     data = replace(data, fold=(np.arange(50) % 5 + 1).astype(np.int32))

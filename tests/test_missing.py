@@ -17,7 +17,7 @@ from mmlib.data.dataset import SPLITS, DataError
 ALL = [
     "complete", "patterns", "frames(0.3)", "frames(1)", "rate(0.4)", "rate(0.4, lose=1)", "slots(0.5)",
     "mar(text, given=audio, rate=0.5)", "mnar(text, given=target, rate=0.4)", "mnar(text, given=text, rate=0.3)",
-    "available(text, audio) then frames(0.5)", "rate(0.4) then frames(0.9)",
+    "available(text, audio) then frames(0.5)", "rate(0.4) then frames(0.9)", "patterns(keep=text)", "frames(0.3, keep=text)",
 ]  # fmt: skip
 FILMS = ["complex_20_40_40", "100_image_20_text", "20_image_100_text", "complex_20_40_40_bernoulli"]
 
@@ -209,6 +209,28 @@ def test_patterns_are_uniform_and_redrawn_in_training_only(clips):
     assert not torch.equal(first, second)
     first, second = (protocol.observed(clips, "test", 0, epoch=e)["text"] for e in (0, 1))
     assert torch.equal(first, second)
+
+
+def test_what_is_kept_loses_nothing(clips):
+    keeping = lacking(clips, 5)
+    has = keeping.present["text"][keeping.rows("train")]
+    for name in ("patterns(keep=text)", "frames(0.6, keep=text)", "frames(1.0, keep=text)"):
+        visible = missing.parse(name).observed(keeping, "train", 0)
+        assert torch.equal(visible["text"], keeping.frames["text"][keeping.rows("train")])
+        if "1.0" in name:
+            assert not any(bool(visible[m][has].any()) for m in ("audio", "vision"))
+            assert bool((torch.stack([f.sum(1) for f in visible.values()]).sum(0)[~has] == 1).all())
+    counts = np.unique(
+        missing.pattern_names(missing.parse("patterns(keep=text)").observed(clips, "train", 0)), return_counts=True
+    )
+    assert len(counts[0]) == 4 and all("text" in name for name in counts[0]) and counts[1].min() > 55
+    half = [missing.parse(name).observed(clips, "test", 0) for name in ("frames(0.5)", "frames(0.5, keep=text)")]
+    same = [torch.equal(half[0][m], half[1][m]) for m in ("text", "audio", "vision")]
+    assert same[0] is False
+    lost = [(half[0][m] & ~half[1][m]).sum() for m in ("audio", "vision")]
+    assert sum(map(int, lost)) <= 99, "but for a row's luckiest frame the others lose the same"
+    with pytest.raises(DataError, match="'smell'"):
+        missing.parse("frames(0.5, keep=smell)").observed(clips, "test", 0)
 
 
 def test_missing_at_random_depends_on_the_other_modality_only(films):

@@ -638,3 +638,32 @@ def test_save_writes_one_file_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         plots.save(figure, path.parent, "fig_1")
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+# Predicted against true
+
+
+def test_agreement_draws_every_row_and_says_what_a_constant_is_worth():
+    truth = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])
+    panels = {
+        "perfect": (truth, truth),
+        "half": (truth, truth / 2),
+        "constant": (truth, torch.ones(5)),
+        "one more": (truth, -truth),
+    }
+    figure = plots.agreement(panels, "a title")
+    drawn = [p for p in figure.axes if p.get_visible()]
+    assert [p.get_title() for p in drawn] == list(panels) and figure.get_suptitle() == "a title"
+    notes = ["mae 0.00, slope 1.00", "mae 0.60, slope 0.50", "mae 1.40, slope 0.00", "mae 2.40, slope -1.00"]
+    assert [p.get_xlabel().split("\n")[1] for p in drawn] == notes
+    for panel, (_, said) in zip(drawn, panels.values(), strict=True):
+        np.testing.assert_allclose(panel.collections[0].get_offsets(), torch.stack((truth, said), 1))
+        np.testing.assert_allclose(panel.lines[0].get_xydata(), [[-2, -2], [2, 2]])
+    assert len({p.get_ylim() for p in drawn}) == 1 and len(figure.axes) == 6
+    assert_texts_are_apart(figure)
+
+
+@pytest.mark.parametrize("panels", [{}, {"one": (torch.ones(1), torch.ones(1))}, {"a": (torch.ones(3), torch.ones(2))}])
+def test_agreement_refuses_what_it_cannot_draw(panels):
+    with pytest.raises(ValueError, match="nothing to draw|needs at least two of each"):
+        plots.agreement(panels)

@@ -223,6 +223,19 @@ class Dataset:
             ),
         )
 
+    def divided(self, folds: int) -> "Dataset":
+        """New folds 0 .. folds - 1 by the hash of each row's id; rows of one group share a fold.
+
+        Raises DataError for fewer than three folds.
+        """
+        if folds < 3:
+            raise DataError(f"{self.where}: folds is {folds}; three are needed, for train, valid and test")
+        keys = self.ids if self.group is None else self.group
+        fold = np.array(
+            [int.from_bytes(hashlib.blake2b(str(k).encode(), digest_size=8).digest()) % folds for k in keys]
+        )
+        return replace(self, fold=fold, provenance=self._derived(f"{folds} folds by hash"))
+
     def folded(self, test: int) -> "Dataset":
         """Split anew for cross-validation: the rows of fold `test` are test, those of the next fold valid, all others train.
 
@@ -247,14 +260,18 @@ class Dataset:
             raise DataError(f"{self.where}: only regression targets can be shifted, the task is {self.task}")
         return replace(self, target=self.target - zero, provenance=self._derived(f"target minus {zero:g}"))
 
-    def standardised(self, limit: float = math.inf) -> "Dataset":
+    def standardised(self, limit: float = math.inf, but: tuple[str, ...] = ()) -> "Dataset":
         """Each feature to mean 0 and deviation 1 over the observed frames of the train rows; a constant one becomes 0.
 
         limit: values further from 0 are cut to it, in deviations (acoustic features can lie a hundred away).
+        but: modalities that stay as they are, such as token ids.
         Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped.
         """
-        features = {}
+        check_modalities(self.modalities, but, f"{self.where}: Dataset.standardised")
+        features = {m: self.features[m] for m in but}
         for m, x in self.features.items():
+            if m in but:
+                continue
             if x.dtype != torch.float32:
                 raise DataError(f"{self.where}: {m!r} is memory-mapped; standardise it before the archive is written")
             train = self.rows("train")
@@ -266,7 +283,9 @@ class Dataset:
             scale = torch.where(std > 1e-6 * (1 + mean.abs()), 1 / std, 0)
             scaled = ((x - mean.float()) * scale.float()).clamp(-limit, limit)
             features[m] = scaled.masked_fill(~self.frames[m][..., None], 0)
+        features = {m: features[m] for m in self.modalities}
         note = "standardised on train" + (f", cut at {limit:g} deviations" if limit < math.inf else "")
+        note += f", but for {' and '.join(but)}" if but else ""
         return replace(self, features=features, provenance=self._derived(note))
 
     def to(self, device: torch.device | str) -> "Dataset":

@@ -3,6 +3,7 @@
 from mmlib.models.admc import ADMC
 from mmlib.models.base import Prediction, System
 from mmlib.models.simc import SIMC
+from mmlib.models.smcir import SMCIR
 from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
 from mmlib.models.umdf import UMDF
 
@@ -10,6 +11,7 @@ MODELS: dict[str, type[System]] = {
     "simc": SIMC,
     "umdf": UMDF,
     "admc": ADMC,
+    "smcir": SMCIR,
     "prior": Prior,
     "all_zeros": AllZeros,
     "unimodal": Unimodal,

@@ -36,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, DataError
-from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions
+from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
 from mmlib.missing import all_patterns, availability, within
 from mmlib.models.base import Prediction, System, check_options, task_loss
 
@@ -287,7 +287,7 @@ class UMDF(System):
         for mcim in self.mcim:
             Z = mcim(Z, observed)
         T = next((z.shape[1] for z in Z if z.shape[1] > 1), 1)
-        return self.joint(torch.cat([_resize(z, T) for z in Z], 2)), _last_step(frames, T)
+        return self.joint(torch.cat([resized(z, T) for z in Z], 2)), _last_step(frames, T)
 
     def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
         """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the squared distance of each row's own two views."""
@@ -326,13 +326,6 @@ class UMDF(System):
         if self.task == "regression" and self.error == "absolute":
             return F.l1_loss(logits.squeeze(1), target)
         return task_loss(logits, target, self.task)
-
-
-def _resize(z: Float[Tensor, "B T_m d"], T: int) -> Float[Tensor, "B T d"]:
-    """The same course in T steps, by linear interpolation."""
-    if z.shape[1] == T:
-        return z
-    return F.interpolate(z.transpose(1, 2), T, mode="linear", align_corners=False).transpose(1, 2)
 
 
 def _last_step(frames: Frames, T: int) -> Int[Tensor, "B"]:
