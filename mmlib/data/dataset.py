@@ -267,8 +267,12 @@ class Dataset:
         but: modalities that stay as they are, such as token ids.
         Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped.
         """
-        check_modalities(self.modalities, but, f"{self.where}: Dataset.standardised")
-        features = {m: self.features[m] for m in but}
+        return self.scaled(self.scaling(limit, but))
+
+    def scaling(self, limit: float = math.inf, but: tuple[str, ...] = ()) -> "Scaling":
+        """What `standardised` does, to be done to other rows as well."""
+        check_modalities(self.modalities, but, f"{self.where}: Dataset.scaling")
+        mean, factor = {}, {}
         for m, x in self.features.items():
             if m in but:
                 continue
@@ -277,14 +281,16 @@ class Dataset:
             train = self.rows("train")
             seen = x[train][self.frames[m][train]]  # (n, d)
             if len(seen) == 0:
-                features[m] = x
                 continue
-            mean, std = seen.double().mean(0), seen.double().std(0, correction=0)
-            scale = torch.where(std > 1e-6 * (1 + mean.abs()), 1 / std, 0)
-            scaled = ((x - mean.float()) * scale.float()).clamp(-limit, limit)
-            features[m] = scaled.masked_fill(~self.frames[m][..., None], 0)
-        features = {m: features[m] for m in self.modalities}
-        note = "standardised on train" + (f", cut at {limit:g} deviations" if limit < math.inf else "")
+            centre, std = seen.double().mean(0), seen.double().std(0, correction=0)
+            mean[m] = centre.float()
+            factor[m] = torch.where(std > 1e-6 * (1 + centre.abs()), 1 / std, 0).float()
+        return Scaling(mean, factor, limit)
+
+    def scaled(self, scaling: "Scaling") -> "Dataset":
+        features = {m: scaling(m, x, self.frames[m]) for m, x in self.features.items()}
+        note = "standardised on train" + (f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else "")
+        but = [m for m in self.modalities if m not in scaling.mean and bool(self.present[m][self.rows("train")].any())]
         note += f", but for {' and '.join(but)}" if but else ""
         return replace(self, features=features, provenance=self._derived(note))
 
@@ -311,6 +317,24 @@ class Dataset:
 
     def _derived(self, note: str) -> dict[str, Any]:
         return {**self.provenance, "derived": [*self.provenance.get("derived", []), note]}
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """How features are standardised: per modality mean and factor (d,), and how far from 0 they may lie.
+
+    A modality without a mean stays as it is.
+    """
+
+    mean: Mapping[str, Float[Tensor, "_"]]
+    factor: Mapping[str, Float[Tensor, "_"]]
+    limit: float = math.inf
+
+    def __call__(self, m: str, x: Float[Tensor, "n T d"], frames: Bool[Tensor, "n T"]) -> Float[Tensor, "n T d"]:
+        if m not in self.mean:
+            return x
+        scaled = ((x - self.mean[m]) * self.factor[m]).clamp(-self.limit, self.limit)
+        return scaled.masked_fill(~frames[..., None], 0)
 
 
 class View:

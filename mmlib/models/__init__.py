@@ -1,21 +1,7 @@
-"""Floor 2: one file per published system, and MODELS, where every system has its name."""
+"""Floor 2: one file per published system, MODELS, which names them, and how a trained one is kept."""
 
-from mmlib.models.admc import ADMC
 from mmlib.models.base import Prediction, System
-from mmlib.models.simc import SIMC
-from mmlib.models.smcir import SMCIR
-from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
-from mmlib.models.umdf import UMDF
+from mmlib.models.catalogue import MODELS
+from mmlib.models.saved import Saved, load, save
 
-MODELS: dict[str, type[System]] = {
-    "simc": SIMC,
-    "umdf": UMDF,
-    "admc": ADMC,
-    "smcir": SMCIR,
-    "prior": Prior,
-    "all_zeros": AllZeros,
-    "unimodal": Unimodal,
-    "fill": Fill,
-}
-
-__all__ = ["MODELS", "Prediction", "System"]
+__all__ = ["MODELS", "Prediction", "Saved", "System", "load", "save"]

@@ -88,10 +88,10 @@ def histogram_entropy(values: Float[Tensor, "B n"], bins: int = 30) -> Float[Ten
 
 def mutual_information(a: Float[Tensor, "B n"], b: Float[Tensor, "B n"], bins: int = 30) -> Float[Tensor, "B"]:
     """Eq 3, in nats: sum p(i, j) log(p(i, j) / (p(i) p(j))) over the bins of n pairs; 0 where one of the two is constant."""
-    joint = _counts(_bins(a, bins) * bins + _bins(b, bins), bins * bins).unflatten(1, (bins, bins))
+    joint = _counts(_bins(a, bins) * bins + _bins(b, bins), bins * bins).unflatten(1, (bins, bins)).double()
     independent = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True) / a.shape[1]
     ratio = torch.where(joint > 0, joint / independent, 1)
-    return (joint * ratio.log()).sum((1, 2)) / a.shape[1]
+    return ((joint * ratio.log()).sum((1, 2)) / a.shape[1]).to(a.dtype)  # 1 is exact in doubles: a constant's is 0
 
 
 def similarity(P_m: Float[Tensor, "B N d"], P_L: Float[Tensor, "B N d"]) -> Float[Tensor, "B"]:

@@ -1,8 +1,8 @@
 """The slow SMCIR reference against numbers worked out by hand and against mmlib's model.
 
 Features are continuous random numbers, so that no value lies within rounding of the edge of a bin, and no score within
-rounding of a threshold, where two correct programs may disagree; and there are odd numbers of bins, for pooling makes
-values half way between the least and the greatest, which is an edge of 30. mmlib counts in float32: what is made of histograms
+rounding of a threshold, where two correct programs may disagree. Numbers of bins are odd, for pooling makes values half
+way between the least and the greatest, which is an edge of 30. mmlib counts in float32: what is made of histograms
 agrees to COARSE, all else to FINE.
 """
 
@@ -67,7 +67,7 @@ def spread(module, seed=0):
     return module
 
 
-# ------------------------------------------------------------------------------------- mmlib's weights by the reference's names
+# ----------------------------------------------------------------------------- mmlib's weights by the reference's names
 
 
 def affine(name, module):
@@ -129,9 +129,9 @@ def weights(system):
     return w
 
 
-# ------------------------------------------------------------------------------------------------------------ whole systems
+# -------------------------------------------------------------------------------------------------------- whole systems
 
-DIMS = {"text": (24, 7), "audio": (5, 10), "vision": (6, 4)}  # width, frames; at 24 the gate of MSSE is 3 numbers wide
+DIMS = {"text": (24, 7), "audio": (5, 10), "vision": (6, 4)}  # width, frames
 ROWS = 12
 
 
@@ -211,7 +211,7 @@ def compare_outputs(system, batch, w, cfg, stats):
         same(mine, theirs * batch.frames[m][..., None])  # what was not observed is not read
 
 
-# ------------------------------------------------------------------------------------------------------ by hand and by torch
+# ------------------------------------------------------------------------------------------------- by hand and by torch
 
 
 def test_entropies_by_hand():
@@ -277,7 +277,7 @@ def test_losses_by_hand():
     assert losses == [1, 2.5, 2]
 
 
-# ----------------------------------------------------------------------------------------------------------- the indicators
+# ------------------------------------------------------------------------------------------------------- the indicators
 
 
 @EVERY_SHAPE
@@ -370,7 +370,7 @@ def test_detector(variant, options):
     assert {0, 1} <= verdicts
 
 
-# ------------------------------------------------------------------------------------------------------------ the generator
+# -------------------------------------------------------------------------------------------------------- the generator
 
 
 @EVERY_SHAPE
@@ -425,7 +425,7 @@ def test_reconstruction_loss(kind):
         torch.testing.assert_close(fast.reconstruction_loss(real, made, kind), expected, **FINE)
 
 
-# -------------------------------------------------------------------------------------------------------------- whole systems
+# -------------------------------------------------------------------------------------------------------- whole systems
 
 SYSTEMS = {
     "paper": ("paper", {}),

@@ -1,0 +1,19 @@
+"""MODELS, where every system has its name."""
+
+from mmlib.models.admc import ADMC
+from mmlib.models.base import System
+from mmlib.models.simc import SIMC
+from mmlib.models.smcir import SMCIR
+from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
+from mmlib.models.umdf import UMDF
+
+MODELS: dict[str, type[System]] = {
+    "simc": SIMC,
+    "umdf": UMDF,
+    "admc": ADMC,
+    "smcir": SMCIR,
+    "prior": Prior,
+    "all_zeros": AllZeros,
+    "unimodal": Unimodal,
+    "fill": Fill,
+}
