@@ -43,13 +43,13 @@ class TextEncoder(nn.Module):
 
 def _auto_model():
     """transformers, imported where it is first needed: it takes seconds, and few runs do."""
-    _mend_torchvision()
+    mend_torchvision()
     from transformers import AutoModel
 
     return AutoModel
 
 
-def _mend_torchvision() -> None:
+def mend_torchvision() -> None:
     """transformers imports torchvision, whose wheel for CUDA beside a torch without it lacks two operators' schemas."""
     try:
         import torchvision  # noqa: F401

@@ -31,6 +31,16 @@ ADMC_SETS = {  # modalities, variants of ADMC, seeds
 } | {f"iemocap, fold {k}": (2, {""}, [0]) for k in range(1, 6)}
 
 
+ABLATIONS = {"", "corrected", "official", "w/o DMFD", "w/o MSSE", "w/o CMCG"}
+BOTH = ABLATIONS | {"corrected, w/o DMFD", "corrected, w/o MSSE", "DMFD on audio", "DMFD on vision", "M", "S"}
+SMCIR_SETS = {  # modalities that can be diagnosed, variants of SMCIR
+    "mosi": (("audio",), ABLATIONS),
+    "mosi_bclstm": (("audio", "vision"), BOTH),
+    "mmmo": (("audio", "vision"), BOTH | {"H", "HM", "HS", "MS"}),
+    "synthetic mosi": (("audio", "vision"), BOTH | {"H", "HM", "HS", "MS"}),
+}
+
+
 @pytest.fixture(scope="module")
 def rows():
     return runs.results("simc")
@@ -152,3 +162,47 @@ def test_readme_shows_admc(admc, dataset):
     assert len(lines) > 7
     for line in lines:
         assert line in readme, line
+
+
+@pytest.fixture(scope="module")
+def smcir():
+    return runs.results("smcir")
+
+
+def test_smcir_has_all_sets_methods_conditions_and_five_seeds(smcir):
+    assert set(smcir["dataset"]) == set(SMCIR_SETS)
+    for name, part in smcir.groupby("dataset"):
+        watched, variants = SMCIR_SETS[name]
+        seeds = part.groupby(["method", "variant", "condition", "metric"])["seed"].apply(sorted)
+        assert all(s == SEEDS for s in seeds), (name, seeds[seeds.map(len) != 5])
+        methods = {"SMCIR", "zero fill", "zero fill + modality dropout", "zero fill, text kept", "text alone", "prior"}
+        assert set(part["method"]) == methods | ({"oracle"} if "synthetic" in name else set())
+        assert set(part.loc[part["method"] == "SMCIR", "variant"]) == variants
+        sets = {"available(text)"} | {f"available(text, {m})" for m in watched if len(watched) > 1}
+        assert {c for c in part["condition"] if c.startswith("available")} == sets
+        assert {"complete", "patterns(keep=text)"} < set(part["condition"]) and part["features"].nunique() == 1
+        assert {f"diagnosis_f1_{m}" for m in watched} < set(part["metric"])
+    assert not smcir["commit"].str.endswith("+").any(), "made from a clean checkout"
+
+
+def test_the_corrected_detector_finds_what_is_gone_and_nothing_else(smcir):
+    corrected = smcir[smcir["variant"] == "corrected"]
+    assert (corrected.loc[corrected["metric"].str.startswith("diagnosis_f1"), "value"] > 0.95).all()
+    shares = corrected[corrected["metric"].str.startswith("diagnosed")]
+    assert (shares.loc[shares["condition"] == "complete", "value"] < 0.05).all()
+    gone = shares[(shares["condition"] == "available(text)")]
+    assert len(gone) >= 30 and (gone["value"] > 0.95).all()
+
+
+@pytest.mark.parametrize("dataset", ["mosi_bclstm", "synthetic mosi"])
+def test_readme_shows_smcir(smcir, dataset):
+    readme = (runs.ROOT / "README.md").read_text()
+    lines = show.table(runs.by_pattern(smcir[smcir["dataset"] == dataset], "mae")).data.splitlines()
+    assert len(lines) > 7
+    for line in lines:
+        assert (
+            line in readme
+            or "w/o" in line
+            or "DMFD" in line
+            or line.split("|")[2].strip() in {*"HMS", "HM", "HS", "MS"}
+        ), line

@@ -341,6 +341,16 @@ def test_the_seed_of_a_mask_reaches_training_and_evaluation(films, split):
     assert torch.equal(spy.seen[-1][1]["text"], protocol.observed(films, "valid", 3)["text"]), "validation by the other"
 
 
+@pytest.mark.parametrize("dependent", [False, True])
+def test_validation_batches_are_of_the_training_size_where_batch_mates_matter(films, dependent):
+    spy = Spy.for_data(films)
+    spy.batch_dependent = dependent
+    fit(spy, films, "complete", epochs=1, batch_size=7, progress=False)
+    valid = set(films.rows("valid").tolist())
+    sizes = [len(index) for index, *_ in spy.seen if set(index.tolist()) <= valid]
+    assert max(sizes) == (7 if dependent else len(valid)) and len(valid) > 7
+
+
 def test_patterns_are_redrawn_every_epoch_of_every_stage(films, monkeypatch):
     drawn, observed = [], missing.Patterns.observed
 
