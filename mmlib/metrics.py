@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, t
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, mean_absolute_error, recall_score
 from torch import Tensor
 
@@ -70,6 +70,21 @@ def relative_error(full: float, missing: float) -> float:
     if not 0 <= missing < full:
         return math.nan
     return (full - missing) / missing * 100 if missing else math.inf
+
+
+def corrected_interval(
+    differences: Float[np.ndarray, "k"], ratio: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Where the mean difference of two systems lies, from k folds or repeated splits that share training rows.
+
+    ratio: test rows per training row. The variance of the mean is s^2 (1 / k + ratio) instead of s^2 / k, Student's t with
+    k - 1 degrees (Nadeau, Bengio: Inference for the Generalization Error, 2003).
+    """
+    k = len(differences)
+    if k < 2:
+        raise ValueError(f"corrected_interval needs two differences, got {k}")
+    half = float(t.ppf((1 + confidence) / 2, k - 1) * np.sqrt(differences.var(ddof=1) * (1 / k + ratio)))
+    return float(differences.mean()) - half, float(differences.mean()) + half
 
 
 def better(metric: str, new: float, old: float) -> bool:

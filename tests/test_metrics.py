@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 
 from mmlib.data.dataset import TASKS
 from mmlib.data.synthetic import MMIMDB_FILMS, MMIMDB_GENRES
-from mmlib.metrics import PRIMARY, better, flattened_f1_micro, relative_error, score
+from mmlib.metrics import PRIMARY, better, corrected_interval, flattened_f1_micro, relative_error, score
 
 # Undefined scores are nan by contract; a warning on the way there would flood a notebook.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -354,3 +354,13 @@ def test_multibinary_equals_its_definition(case):
     expected = {f"f1_{i}": f1 for i, f1 in enumerate(problems)}
     expected |= {"f1_mean": np.mean(problems), "cell_accuracy": (pred == truth).mean()}
     assert score("multibinary", *from_numpy(case)) == pytest.approx(expected)
+
+
+def test_the_interval_of_overlapping_folds_is_wider_than_students():
+    differences = np.array([0.01, 0.03, 0.02, 0.04, 0.0])
+    low, high = corrected_interval(differences, 1 / 3)
+    by_hand = 2.7764451 * math.sqrt(0.00025 * (1 / 5 + 1 / 3))
+    assert (low, high) == (pytest.approx(0.02 - by_hand), pytest.approx(0.02 + by_hand))
+    assert corrected_interval(differences, 0.0)[1] < high
+    with pytest.raises(ValueError, match="needs two differences, got 1"):
+        corrected_interval(differences[:1], 0.25)

@@ -1,7 +1,7 @@
 import sys
 
-from tests.bench import admc, simc, smcir, umdf
+from tests.bench import admc, encode, simc, smcir, umdf
 
-BENCHES = {"simc": simc.main, "umdf": umdf.main, "admc": admc.main, "smcir": smcir.main}
+BENCHES = {"simc": simc.main, "umdf": umdf.main, "admc": admc.main, "smcir": smcir.main, "encode": encode.main}
 for name in sys.argv[1:] or BENCHES:
     BENCHES[name]()
