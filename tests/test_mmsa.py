@@ -233,6 +233,7 @@ def test_no_other_reader_takes_it(field, aligned):
         assert mmsa.fits(content) and not mult.fits(content) and not multibench.fits(content)
         del fields[field]
         assert mmsa.fits(content) and not mult.fits(content) and not multibench.fits(content)
+    assert mmsa.fits({"test": {"raw_text": ["SO GOOD"], "labels": [1]}})
     for value in (None, 3, [content], {}, {"train": [1]}, {"train": {"text": np.ones(3)}}, {"a": content["train"]}):
         assert not mmsa.fits(value)
 

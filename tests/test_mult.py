@@ -328,6 +328,16 @@ def test_one_reader_for_each_file():
         assert fitting(content) == ["MulT"]
 
 
+def test_ids_beyond_reason_raise_nothing_while_readers_are_asked():
+    content = release("MOSEI")
+    for fields in content.values():
+        fields["id"] = np.array([[1, [2, 3]], None], dtype=object)
+    assert fitting(content) == ["MulT"]
+    for fields in content.values():
+        fields["id"] = np.array([[[1], [2, 3]], "x", None], dtype=object)
+    assert fitting(content) == ["MulT"]
+
+
 @pytest.mark.parametrize("gone", ["text", "vision", "audio", "id"])
 def test_a_missing_field_or_split_changes_no_reader(gone):
     content = release()
