@@ -76,13 +76,14 @@ def test_a_missing_array_is_none_for_find_and_an_error_for_get(path):
 def test_wrong_shapes_types_and_groups_are_named(path):
     with h5py.File(path, "w") as file:
         file["x"], file["text"], file["group/x"] = NUMBERS, np.array([b"a"]), NUMBERS
-        file["none"], file["complex"] = h5py.Empty("f4"), NUMBERS.astype(complex)
+        file["none"], file["complex"] = h5py.Empty("f4"), NUMBERS.astype(np.complex64)
         file["record"], file["long"] = np.zeros((3, 2), "f4,i4"), np.array([b"a" * 300])
         file["variable"] = np.array(["a", "b"], dtype=h5py.string_dtype())
         file["reference"] = np.full((3, 2), file["x"].ref, h5py.ref_dtype)
         file["ragged"] = np.array([NUMBERS[0]] * 3 + [None], h5py.vlen_dtype("f4"))[:3]
     refused(path, "field 'x'", "is float32 (3, 2), expected numbers (rows, 3)", shape=("rows", 3))
     refused(path, "(3, 2), expected numbers (4, 2)", shape=(4, 2))
+    refused(path, "(3, 2), expected numbers (2, 2)", shape=(2, 2))
     refused(path, "(3, 2), expected numbers (rows,)", shape=("rows",))
     refused(path, "is no array, expected numbers (rows, 2)", keys=("group",))
     refused(path, "field 'x/y'", "no group", keys=("x", "y"))
@@ -128,14 +129,20 @@ def test_declared_sizes_are_checked_before_anything_is_allocated(path):
         file.create_dataset("never written", (10**12, 2), "f4")
         file.create_dataset("sparse", (10**12, 2), "f4", chunks=(10, 2))
         file.create_dataset("packed", (10**12, 2), "f4", chunks=(10, 2), compression="gzip")[:10] = 1
+        file.create_dataset("begun", (100, 2), "f4", chunks=(10, 2))[:10] = 1
         file.create_dataset("huge chunk", (3, 2), "f4", chunks=(10**8, 2), maxshape=(None, 2))
         file.create_dataset("lzf", data=NUMBERS, compression="lzf")
         file.create_dataset("checked", data=NUMBERS, fletcher32=True)
         file.create_dataset("scaled", data=NUMBERS.astype(int), scaleoffset=0)
+        twice = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        twice.set_chunk((3, 2)), twice.set_deflate(4), twice.set_deflate(4)
+        h5py.h5d.create(file.id, b"twice", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((3, 2)), twice)
+        file["twice"][:] = NUMBERS
     for key in ("never written", "sparse", "packed"):
         refused(path, f"field '{key}'", "declares float32 (1000000000000, 2)", keys=(key,))
+    refused(path, "declares float32 (100, 2), 800 bytes, but the file holds 80", keys=("begun",))
     refused(path, "chunks of over", keys=("huge chunk",))
-    for key in ("lzf", "checked", "scaled"):
+    for key in ("lzf", "checked", "scaled", "twice"):
         refused(path, "unusual way", keys=(key,))
 
 

@@ -144,7 +144,7 @@ def test_other_forms_of_the_same_numbers(root):
 def test_columns_of_the_tables_may_stand_in_any_order(root):
     expected = mintrec.dataset(root)
     rows = [line.split("\t") for line in (root / "train.tsv").read_text(encoding="utf-8").rstrip("\n").split("\n")]
-    turned = "\r\n".join("\t".join([*row[::-1], "more"]) for row in rows)
+    turned = "\r\n".join("\t".join(["more", *row[::-1]]) for row in rows)
     (root / "train.tsv").write_bytes("\ufeff".encode() + turned.encode())
     assert mintrec.dataset(root).fingerprint == expected.fingerprint
 

@@ -12,9 +12,21 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmlib.data import mult
 from mmlib.data.dataset import DataError, Dataset
-from mmlib.data.mult import Fields, Source
+from mmlib.data.splits import (
+    COVAREP,
+    FACET,
+    HAND_PICKED,
+    MMSA_ONLY,
+    Fields,
+    Source,
+    assembled,
+    checked,
+    has,
+    modality,
+    shape,
+    stacked,
+)
 
 NAME = "MMSA"
 
@@ -25,12 +37,12 @@ _MOSI = Source(
     {"text": 768, "audio": 5, "vision": 20},
     {"text": _BERT, "audio": "COVAREP, 5 picked by hand", "vision": "Facet, 20 picked by hand"},
     (1284, 229, 686),
-    (mult.HAND_PICKED,),
+    (HAND_PICKED,),
 )
 _MOSEI = Source(
     "MOSEI",
     {"text": 768, "audio": 74, "vision": 35},
-    {"text": _BERT, "audio": mult.COVAREP, "vision": mult.FACET},
+    {"text": _BERT, "audio": COVAREP, "vision": FACET},
     (16326, 1871, 4659),
 )
 _ALIGNED = (50, 50)
@@ -41,7 +53,7 @@ _LENGTHS = {"audio": "audio_lengths", "vision": "vision_lengths"}
 
 def fits(content: object) -> bool:
     """Whether this is MMSA's release: some split has regression_labels, text_bert or raw_text, as no other release has."""
-    return any(mult.has(content, field) for field in mult.MMSA_ONLY)
+    return any(has(content, field) for field in MMSA_ONLY)
 
 
 def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
@@ -54,25 +66,25 @@ def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
     """
     if text not in ("features", "ids"):
         raise DataError(f"{path}: text is {text!r}; choose 'features' or 'ids'")
-    source = _MOSI if mult.shape(content, "audio")[-1:] == (5,) else _MOSEI
-    splits = mult.checked(content, path, NAME, (_MOSI, _MOSEI), _form(content, source))
+    source = _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
+    splits = checked(content, path, NAME, (_MOSI, _MOSEI), _form(content, source))
     frames = {m: _frames(path, splits, m) for m in _LENGTHS if _LENGTHS[m] in splits["train"]}
     frames["text"] = _masked(path, splits)
     if text == "ids":
         splits = {split: {**fields, "text": fields["text_bert"][:, 0, :, None]} for split, fields in splits.items()}
         source = source._replace(features={**source.features, "text": _TOKENS})
-    modalities = {m: mult.modality(splits, m, frames.get(m)) for m in source.widths}
-    return mult.assembled(path, NAME, source, splits, modalities, mult.stacked(splits, "regression_labels"))
+    modalities = {m: modality(splits, m, frames.get(m)) for m in source.widths}
+    return assembled(path, NAME, source, splits, modalities, stacked(splits, "regression_labels"))
 
 
 def _form(content: dict, source: Source) -> dict[str, tuple[int | str, ...]]:
-    lengths = any(mult.has(content, field) for field in _LENGTHS.values())
-    steps = tuple(n for m in _LENGTHS for n in mult.shape(content, m)[1:2])
+    lengths = any(has(content, field) for field in _LENGTHS.values())
+    steps = tuple(n for m in _LENGTHS for n in shape(content, m)[1:2])
     if steps not in (_ALIGNED, *_UNALIGNED[source.name]):
         steps = _UNALIGNED[source.name][0] if lengths else _ALIGNED
     form = {"text": ("rows", 50, 768), "text_bert": ("rows", 3, 50), "id": ("rows",)}
     form |= {m: ("rows", n, source.widths[m]) for m, n in zip(_LENGTHS, steps)}
-    form["regression_labels"] = ("rows", *[1] * (len(mult.shape(content, "regression_labels")) - 1))
+    form["regression_labels"] = ("rows", *[1] * (len(shape(content, "regression_labels")) - 1))
     if lengths or steps != _ALIGNED:
         form |= {field: ("rows",) for field in _LENGTHS.values()}
     return form
@@ -87,7 +99,7 @@ def _frames(path: Path, splits: dict[str, Fields], m: str) -> Bool[Tensor, "N T"
             raise DataError(
                 f"{path}: split {split!r}, field {field!r}, row {row} (id {fields['id'][row]!s}): {message}"
             )
-    return torch.from_numpy(steps[:-1] < mult.stacked(splits, field)[:, None])
+    return torch.from_numpy(steps[:-1] < stacked(splits, field)[:, None])
 
 
 def _masked(path: Path, splits: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
@@ -98,4 +110,4 @@ def _masked(path: Path, splits: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
             raise DataError(
                 f"{path}: split {split!r}, field 'text_bert', row {row} (id {fields['id'][row]!s}): {message}"
             )
-    return torch.from_numpy(mult.stacked(splits, "text_bert")[:, 1] == 1)
+    return torch.from_numpy(stacked(splits, "text_bert")[:, 1] == 1)

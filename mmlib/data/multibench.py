@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mmlib.data import mult
 from mmlib.data.dataset import Dataset
-from mmlib.data.mult import Source
+from mmlib.data.splits import COVAREP, GLOVE, Source, assembled, checked, id_form, modality, shape, stacked
 
 NAME = "MultiBench"
 
 _WIDTHS = {"text": 300, "audio": 74, "vision": 35}
-_FEATURES = {"text": mult.GLOVE, "audio": mult.COVAREP, "vision": "Facet 4.2, 35 per frame"}
+_FEATURES = {"text": GLOVE, "audio": COVAREP, "vision": "Facet 4.2, 35 per frame"}
 _MOSI = Source("MOSI", _WIDTHS, _FEATURES)
 _MOSEI = Source("MOSEI", _WIDTHS, _FEATURES)
 _MOSI_ROWS = 1284 + 229 + 686  # all clips of MOSI
@@ -30,11 +30,11 @@ def dataset(content: dict, path: Path) -> Dataset:
     Raises DataError, before anything is converted, for fields that are not as the release documents them.
     """
     form = {m: ("rows", 50, width) for m, width in _WIDTHS.items()}
-    form |= {"labels": ("rows", *[1] * (len(mult.shape(content, "labels")) - 1)), "id": mult.id_form(content)}
-    splits = mult.checked(content, path, NAME, (_MOSI, _MOSEI), form)
-    labels = mult.stacked(splits, "labels")
+    form |= {"labels": ("rows", *[1] * (len(shape(content, "labels")) - 1)), "id": id_form(content)}
+    splits = checked(content, path, NAME, (_MOSI, _MOSEI), form)
+    labels = stacked(splits, "labels")
     named = [name for name in ("MOSEI", "MOSI") if name.lower() in path.name.lower()]
     source = _MOSEI if "MOSEI" in named or len(labels) > _MOSI_ROWS else _MOSI
     warnings = [] if source.name in named else [f"the file does not say that it is {source.name}: rename it"]
-    modalities = {m: mult.modality(splits, m) for m in _WIDTHS}
-    return mult.assembled(path, NAME, source, splits, modalities, labels, warnings=warnings)
+    modalities = {m: modality(splits, m) for m in _WIDTHS}
+    return assembled(path, NAME, source, splits, modalities, labels, warnings=warnings)
