@@ -499,7 +499,7 @@ def degradation(
 
 
 @plt.rc_context(THEME)
-def agreement(panels: Mapping[str, tuple[Float[Tensor, "n"], Float[Tensor, "n"]]], title: str = "") -> Figure:
+def agreement(panels: Mapping[str, tuple[Float[Tensor, "_"], Float[Tensor, "_"]]], title: str = "") -> Figure:
     """Predicted against true values, one panel each, three to a line (Figure 2 of SMCIR).
 
     panels: per title the truth and the prediction. The dashed line is a perfect prediction; colour is the truth. Below each
