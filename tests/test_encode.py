@@ -310,13 +310,13 @@ def test_a_damaged_cache_file_is_computed_again(films, tmp_path, damage):
     first = encoded(films, tmp_path, both(), batch=6)
     for file in (tmp_path / "cache").rglob("*.npz"):
         whole = bytearray(file.read_bytes())
-        values = np.load(file)["values"]
+        keys, values = (np.load(file)[name] for name in ("keys", "values"))
         at = whole.index(values.tobytes())
         whole[at] ^= 1
         if damage == "array":
             np.save(file.open("wb"), values)
         elif damage == "other":
-            np.savez(file, keys=np.zeros((6, 32), np.uint8), lengths=np.ones(5, np.int64), values=values)
+            np.savez(file, keys=keys, lengths=np.full(6, 2), values=values)
         else:
             content = {"cut": whole[:-30], "flipped": whole, "empty": b"", "text": b"<html>"}
             file.write_bytes(content[damage])
