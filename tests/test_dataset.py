@@ -198,3 +198,37 @@ def test_folds_become_splits():
         data.folded(6)
     with pytest.raises(DataError, match="the folds are none"):
         replace(data, fold=None).folded(1)
+
+
+def lacking(data, m, rows):
+    frames, x = data.frames[m].clone(), data.features[m].clone()
+    frames[rows], x[rows] = False, 0
+    return replace(data, frames={**data.frames, m: frames}, features={**data.features, m: x})
+
+
+def test_only_keeps_modalities_in_the_order_asked_and_rows_that_have_one():
+    data = synthetic.like("mosi", dim=3, frames=4).sample({"train": 6, "valid": 3, "test": 3})
+    data = lacking(data, "text", [0, 7])
+    pair = data.only("vision", "text")
+    assert pair.modalities == ("vision", "text") and len(pair) == 12
+    torch.testing.assert_close(pair.features["vision"], data.features["vision"])
+    alone = data.only("text")
+    assert len(alone) == 10 and set(data.ids) - set(alone.ids) == {data.ids[0], data.ids[7]}
+    assert alone.fingerprint != pair.fingerprint
+    with pytest.raises(DataError, match="no modality 'smell'; there are text"):
+        data.only("smell")
+    with pytest.raises(DataError, match="needs a modality"):
+        data.only()
+
+
+def test_pooled_is_the_mean_of_real_frames():
+    data = synthetic.like("mosi", dim=3, frames=4).sample({"train": 6, "valid": 3, "test": 3})
+    data = lacking(data, "audio", [2])
+    pooled = data.pooled()
+    assert all(x.shape[1] == 1 for x in pooled.features.values())
+    for row in range(12):
+        for m in data.modalities:
+            real = data.features[m][row][data.frames[m][row]]
+            expected = real.mean(0) if len(real) else torch.zeros(real.shape[1])
+            torch.testing.assert_close(pooled.features[m][row, 0], expected)
+    assert not pooled.present["audio"][2] and pooled.present["audio"].sum() == 11

@@ -192,6 +192,30 @@ class Dataset:
         rows = torch.stack([self.present[m] for m in modalities]).all(0)
         return self.subset(rows, f"rows that have {' and '.join(modalities)}")
 
+    def only(self, *modalities: str) -> "Dataset":
+        """These modalities alone, in this order, and the rows that have any of them."""
+        check_modalities(self.modalities, modalities, f"{self.where}: Dataset.only")
+        if not modalities:
+            raise DataError(f"{self.where}: Dataset.only needs a modality; there are {', '.join(self.modalities)}")
+        rows = torch.stack([self.present[m] for m in modalities]).any(0)
+        kept = self.subset(rows, f"{' and '.join(modalities)} alone")
+        features, frames = kept.features, kept.frames
+        return replace(kept, features={m: features[m] for m in modalities}, frames={m: frames[m] for m in modalities})
+
+    def pooled(self) -> "Dataset":
+        """Every sequence as one vector, the mean of its real frames: (N, 1, d); a modality that a row lacks stays absent."""
+
+        def mean(x: Tensor, frames: Tensor) -> Tensor:
+            total = x.float().masked_fill(~frames[..., None], 0).sum(1, keepdim=True)
+            return total / frames.sum(1).clamp(min=1)[:, None, None]
+
+        return replace(
+            self,
+            features={m: mean(x, self.frames[m]) for m, x in self.features.items()},
+            frames={m: f.any(1, keepdim=True) for m, f in self.frames.items()},
+            provenance=self._derived("sequences as the mean of their frames"),
+        )
+
     def one_vs_rest(self) -> "Dataset":
         """Classes as separate yes/no problems, one per class: the way MulT and its successors score IEMOCAP's emotions.
 

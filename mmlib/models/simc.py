@@ -122,7 +122,7 @@ class SIMC(System):
         for m, x in train.data.features.items():
             if x.shape[1] > 1:
                 raise DataError(
-                    f"{train.data.where}: SIM-C takes one vector per modality, {m!r} is a sequence; pool it first"
+                    f"{train.data.where}: SIM-C takes one vector per modality, {m!r} is a sequence; take data.pooled()"
                 )
 
     def features(self, batch: Batch) -> tuple[Feature, Feature]:
