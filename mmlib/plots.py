@@ -499,6 +499,67 @@ def degradation(
 
 
 @plt.rc_context(THEME)
+def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
+    """Average ranks of methods, with a bar across those that do not differ significantly (Demšar 2006, Figure 1).
+
+    ranks: per method its average rank, 1 the best. cd: the critical difference, in ranks (`mmlib.ranks.nemenyi`); a bar
+    joins methods that are at most that far apart, and bars within a longer one are left out. Rank 1 is on the left.
+
+    Raises ValueError for fewer than two methods, a rank that is not from 1 to their number, or a cd that is not above 0.
+    """
+    k = len(ranks)
+    if k < 2 or not ranks.between(1, k).all() or not 0 < cd < math.inf:
+        needs = "at least two methods, ranks from 1 to their number, and a finite cd above 0"
+        raise ValueError(f"plots.critical_difference: needs {needs}; got {ranks.to_dict()} and {cd}")
+    ranks = ranks.sort_values(kind="stable")
+    names = [textwrap.fill(f"{name} ({rank:.2f})", 26) for name, rank in ranks.items()]
+    lines = [line for name in names for line in name.split("\n")]
+    margin = max(1.1, 0.15 + _LETTER * max(map(len, lines)))
+    row = 0.08 + 0.14 * max(name.count("\n") + 1 for name in names)
+    bars, end = [], 0
+    for first, rank in enumerate(ranks):
+        last = int((ranks <= rank + cd).sum()) - 1
+        if last > max(first, end):
+            bars.append((first, last))
+            end = last
+
+    # One unit of the panel is one inch, downwards: what must not overlap are letters, whose size is in inches.
+    axis = 0.75 + 0.3 * bool(title)
+    rows = axis + 0.2 + 0.1 * len(bars)
+    height = rows + row * math.ceil(k / 2)
+    figure = plt.figure(figsize=(WIDTH, height), layout="none")
+    plt.close(figure)
+    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
+    panel.set_axis_off()
+
+    def at(rank: float) -> float:
+        return margin + (rank - 1) * (WIDTH - 2 * margin) / max(k - 1, cd)
+
+    thin, thick = {"color": "0.35", "lw": 0.9}, {"color": PALETTE[0], "lw": 3.5, "solid_capstyle": "butt"}
+    panel.plot([at(1), at(k)], [axis, axis], **thin)
+    for rank in range(1, k + 1):
+        panel.plot([at(rank)] * 2, [axis - 0.06, axis], **thin)
+        panel.text(at(rank), axis - 0.09, str(rank), size=8, ha="center", va="bottom")
+    panel.text(margin - 0.15, axis, "average rank\n(1 is best)", size=8, ha="right", va="center")
+    above = axis - 0.35
+    panel.plot([at(1), at(1 + cd)], [above, above], color="black", lw=1.4, marker="|", ms=6)
+    panel.text(at(1), above - 0.07, f"critical difference {cd:.2f}", size=8, va="bottom")
+    for i, (first, last) in enumerate(bars):
+        ends = at(ranks.iloc[first]) - 0.04, at(ranks.iloc[last]) + 0.04
+        panel.plot(ends, [axis + 0.13 + 0.1 * i] * 2, **thick)
+    # From the outside in, so no line crosses another.
+    for i, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+        left = i < math.ceil(k / 2)
+        side = margin if left else WIDTH - margin
+        y = rows + row * ((i if left else k - 1 - i) + 0.5)
+        panel.plot([at(rank), at(rank), side], [axis, y, y], **thin, zorder=1)
+        panel.text(side + (-0.05 if left else 0.05), y, name, size=8, ha="right" if left else "left", va="center")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+@plt.rc_context(THEME)
 def agreement(panels: Mapping[str, tuple[Float[Tensor, "_"], Float[Tensor, "_"]]], title: str = "") -> Figure:
     """Predicted against true values, one panel each, three to a line (Figure 2 of SMCIR).
 

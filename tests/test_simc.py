@@ -167,7 +167,7 @@ def test_sequences_are_refused_before_training():
         "regression", {"text": synthetic.Modality(3, 4), "audio": synthetic.Modality(3, 1)}, latent=2
     )
     data = world.sample({"train": 8, "valid": 4, "test": 4})
-    with pytest.raises(DataError, match="'text' is a sequence; take data.pooled\(\)"):
+    with pytest.raises(DataError, match=r"'text' is a sequence; take data.pooled\(\)"):
         fit(SIMC.for_data(data), data, "complete", epochs=1, progress=False)
 
 
