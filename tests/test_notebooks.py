@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mmlib import runs
+from mmlib.runs.parameters import assignments
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 STUDIES = sorted((runs.ROOT / "notebooks" / "studies").glob("*.yaml"))
@@ -23,7 +24,7 @@ def test_conventions(path):
     assert set(nb.metadata) == {"kernelspec"}, "volatile metadata are stripped: make notebooks"
     tagged = [c for c in code(path) if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
-    parameters = runs._assignments(tagged[0].source)
+    parameters = assignments(tagged[0].source)
     assert parameters["device"] == ("str", "auto") and parameters["seed"] == ("int", 0)
     assert parameters["out_dir"] == ("str", "")
     assert all("#" in line for line in tagged[0].source.splitlines()), "every parameter says what it means"

@@ -1,0 +1,15 @@
+"""Floor 4: one run = one execution of one notebook = one folder with one record. Execute, record, collect.
+
+    python -m mmlib.runs notebooks/studies/demo.yaml
+"""
+
+from mmlib.runs.execution import Busy, CellError, Outcome, Run, execute
+from mmlib.runs.parameters import check_injected, check_parameters
+from mmlib.runs.records import COLUMNS, RECORD, ROOT, RunError, collect, record, score_rows
+from mmlib.runs.study import plan
+from mmlib.runs.tables import by_pattern, mean_and_deviation, reported, results
+
+__all__ = [
+    "COLUMNS", "RECORD", "ROOT", "Busy", "CellError", "Outcome", "Run", "RunError", "by_pattern", "check_injected",
+    "check_parameters", "collect", "execute", "mean_and_deviation", "plan", "record", "reported", "results", "score_rows",
+]  # fmt: skip

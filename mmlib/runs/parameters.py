@@ -1,0 +1,73 @@
+"""What a notebook takes: names and types of its parameters cell, checked before anything runs."""
+
+import ast
+import itertools
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from mmlib.runs.records import RunError
+
+_TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Raises RunError for a notebook that does not exist or has no parameters, an unknown name, or a value of a wrong type.
+
+    papermill itself passes over all of these with at most a line in its log.
+    """
+    tagged = [source for source, tags in code(notebook) if "parameters" in tags]
+    if not tagged:
+        raise RunError(f"{notebook}: no cell is tagged 'parameters'")
+    _check_values(str(notebook), assignments(tagged[0]), parameters)
+
+
+def code(notebook: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(source, tags) of a notebook's code cells. Raises RunError where there is no notebook."""
+    try:
+        return _code(notebook, notebook.stat().st_mtime_ns)
+    except FileNotFoundError:
+        raise RunError(f"no notebook {notebook}") from None
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as e:
+        raise RunError(f"{notebook} is not a notebook: {e}") from None
+
+
+@lru_cache
+def _code(notebook: Path, _modified: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    cells = nbformat.read(notebook, 4).cells  # tens of milliseconds, and a study may name one notebook a thousand times
+    return tuple((c.source, tuple(c.metadata.get("tags", []))) for c in cells if c.cell_type == "code")
+
+
+def check_injected(cells: list[str]) -> None:
+    """The same check from inside a notebook, for runs that papermill starts without us: `runs.check_injected(In)`.
+
+    cells: the sources executed so far. papermill puts a cell that begins with `# Parameters` behind the tagged one.
+    """
+    for defaults, injected in itertools.pairwise(cells):
+        if injected.startswith("# Parameters\n"):
+            values = {name: value for name, (_, value) in assignments(injected).items()}
+            _check_values("this notebook", assignments(defaults), values)
+
+
+def assignments(source: str) -> dict[str, tuple[str, Any]]:
+    """Name -> (annotated type, literal value) of the assignments in a parameters cell."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign):
+            found[node.target.id] = (ast.unparse(node.annotation), ast.literal_eval(node.value))
+        elif isinstance(node, ast.Assign):
+            found[node.targets[0].id] = ("", ast.literal_eval(node.value))
+    return found
+
+
+def _check_values(where: str, known: Mapping[str, tuple[str, Any]], parameters: Mapping[str, Any]) -> None:
+    for name, value in parameters.items():
+        if name not in known:
+            raise RunError(f"{where}: unknown parameter {name!r}; it takes {', '.join(known)}")
+        kind = known[name][0]
+        expected = _TYPES.get(kind, object)
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected not in (bool, object)):
+            raise RunError(f"{where}: parameter {name!r} is {value!r}, expected {kind}")

@@ -1,0 +1,93 @@
+"""A study: a YAML list whose entries name a notebook, fixed parameters and a grid, expanded into runs.
+
+    - notebook: umdf.ipynb
+      parameters: {archive: $MMLIB_DATA/mosi.npz, epochs: 20}
+      grid: {seed: [0, 1, 2, 3, 4]}
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmlib.runs.execution import Run
+from mmlib.runs.parameters import check_parameters
+from mmlib.runs.records import ROOT, RunError
+from mmlib.runs.versions import Version
+
+_KEYS = ("notebook", "parameters", "grid")
+
+
+def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kernel: str = "python3") -> list[Run]:
+    """Every run of a study, all checked before anything starts.
+
+    out: the folder of the run folders, whose names say the point of the grid and end with a digest of everything that the
+    run depends on. changes: parameters set for every entry; a value given here replaces a grid axis of that name.
+    `$NAME` in a value stands for an environment variable.
+    Raises RunError for a study that is none, unknown notebooks, parameters or keys, values of a wrong type, an unset
+    variable, a file that is not there, and two runs that are the same.
+    """
+    runs: dict[Path, Run] = {}
+    for notebook, point, parameters in _points(study, changes or {}):
+        check_parameters(notebook, parameters)
+        version = Version.of(notebook, parameters)
+        told = ",".join(f"{k}={v}" for k, v in point.items() if "/" not in str(v))
+        name = re.sub(r"[^\w.=+,-]+", "_", f"{notebook.stem}-{told}"[:120].strip("-"))
+        folder = out.resolve() / f"{name}-{version.short(parameters)}"
+        if folder in runs:
+            raise RunError(f"{study}: {notebook.name} with {parameters} is there twice; drop one")
+        runs[folder] = Run(notebook, folder, parameters, version, kernel)
+    return list(runs.values())
+
+
+def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """(notebook, what sets this run apart, all its parameters)."""
+    for number, entry in enumerate(_entries(study), 1):
+        where = f"{study}, entry {number}"
+        if not isinstance(entry, dict) or "notebook" not in entry:
+            raise RunError(f"{where}: an entry without notebook; it has {', '.join(_KEYS)}")
+        unknown = set(entry) - set(_KEYS)
+        if unknown:
+            raise RunError(f"{where}: unknown key {sorted(unknown)[0]!r}; an entry has {', '.join(_KEYS)}")
+        notebook = ROOT / "notebooks" / entry["notebook"]
+        fixed = {**(entry.get("parameters") or {}), **changes}
+        grid = {k: v for k, v in (entry.get("grid") or {}).items() if k not in changes}
+        for axis, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise RunError(f"{where}: grid {axis!r} is {values!r}, it must be a list of values")
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values))
+            parameters = {k: _located(where, k, v) for k, v in {**fixed, **point}.items()}
+            yield notebook, {**point, **changes}, parameters
+
+
+def _entries(study: Path) -> list[Any]:
+    try:
+        entries = yaml.safe_load(study.read_text())
+    except yaml.YAMLError as e:
+        raise RunError(f"{study} is not YAML: {e}") from None
+    except OSError as e:
+        raise RunError(f"no study {study}: {e.strerror}") from None
+    if not isinstance(entries, list) or not entries:
+        raise RunError(f"{study}: a study is a list of entries, each with {', '.join(_KEYS)}")
+    return entries
+
+
+def _located(where: str, name: str, value: Any) -> Any:
+    """Variables replaced; a path that exists from where the caller stands made absolute, as kernels work elsewhere."""
+    if not isinstance(value, str) or not value:
+        return value
+    unset = [a or b for a, b in re.findall(r"\$(?:(\w+)|\{(\w+)\})", value) if (a or b) not in os.environ]
+    if unset:
+        raise RunError(
+            f"{where}: {name} is {value}, and the environment has no {unset[0]}; set it (export {unset[0]}=FOLDER) or say "
+            f"--set {name}=PATH"
+        )
+    located = os.path.expandvars(value)
+    if located != value and not Path(located).exists():
+        raise RunError(f"{where}: {name} is {value}, and there is no {located}")
+    return str(Path(located).resolve()) if Path(located).exists() else located
