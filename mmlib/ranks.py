@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, f, studentized_range
 
-from mmlib.metrics import better, corrected_interval
+from mmlib.metrics import PRIMARY, better, corrected_interval
 
 _LEVEL = 0.05
 _DIGITS = 12  # scores this close are tied: the same seeds averaged in another order differ in the last bit
@@ -111,6 +111,23 @@ def _single_metrics(rows: pd.DataFrame) -> dict[str, str]:
 
 def _place(row: pd.Series, metric_of: Mapping[str, str]) -> str:
     return f"{metric_of[row['dataset']]} on dataset {row['dataset']}, condition {row['condition']}, seed {row['seed']}"
+
+
+def comparison(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The blocks of `runs.results("compare")`, by title: SMCIR, which needs its text, is in the first alone.
+
+    Conditions are those that leave all rows the same modalities; each data set counts by its task's main metric. Systems
+    of a single modality, all zeros and the oracle do not compete.
+    """
+    main = {name: next(m for m in PRIMARY.values() if m in set(part["metric"])) for name, part in rows.groupby("dataset")}
+    complete, text = rows["condition"] == "complete", rows["condition"] == "available(text)"
+    single = complete | rows["condition"].str.fullmatch(r"available\([^)]*\)")
+    rivals = ~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))
+    smcir = rows["method"].str.startswith("SMCIR")
+    return {
+        "text is there, all methods": blocks(rows[rivals & (complete | text)], main),
+        "either may be missing, without SMCIR": blocks(rows[rivals & single & ~smcir], main),
+    }
 
 
 def average_ranks(table: pd.DataFrame) -> pd.Series:

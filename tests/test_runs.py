@@ -1,17 +1,11 @@
-"""A run counts when its record is there, and only then; nothing starts with a parameter that does not exist."""
+"""A run counts when its record is there, and only then. Studies and their engine: test_studies.py."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from mmlib import runs
 from mmlib.data import synthetic
@@ -157,62 +151,3 @@ def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
     silent = notebook(tmp_path, "value", name="silent.ipynb")
     with pytest.raises(runs.RunError, match="finished without a record"):
         runs.execute(silent, tmp_path / "silent", {})
-
-
-def study(folder, entries):
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(entries))
-    return path
-
-
-def test_a_study_skips_what_is_finished_and_exits_by_its_failures(tmp_path, capsys):
-    nb = notebook(tmp_path, "assert value != 2", RECORDING)
-    entries = [{"notebook": str(nb), "grid": {"value": [1.0, 2.0], "seed": [0, 1]}}]
-    path, out = study(tmp_path, entries), tmp_path / "out"
-    assert runs.main([str(path), "--out", str(out), "--set", "seed=[0]", "--results", str(tmp_path / "r.csv")]) == 2
-    arguments = [str(path), "--out", str(out), "--results", str(tmp_path / "r.csv")]
-    assert runs.main(arguments) == 1
-    assert "2 runs finished, 2 failed" in capsys.readouterr().out
-    frame = pd.read_csv(tmp_path / "r.csv")
-    assert frame[["value", "seed"]].values.tolist() == [[1.0, 0], [1.0, 1]]
-    stamps = [p.stat().st_mtime_ns for p in sorted(out.rglob("record.json"))]
-    assert runs.main(arguments) == 1
-    assert [p.stat().st_mtime_ns for p in sorted(out.rglob("record.json"))] == stamps
-
-
-def test_relative_paths_are_the_caller_s(tmp_path, monkeypatch):
-    (tmp_path / "books").mkdir()
-    nb = notebook(tmp_path / "books", "from pathlib import Path\nassert Path(method).exists()", RECORDING)
-    (tmp_path / "features.npz").touch()
-    path = study(tmp_path, [{"notebook": str(nb)}])
-    monkeypatch.chdir(tmp_path)
-    assert runs.main(["study.yaml", "--out", "out", "--set", "method=features.npz"]) == 0
-    assert path.exists() and len(list((tmp_path / "out").rglob("record.json"))) == 1
-
-
-def test_a_study_with_a_wrong_name_starts_nothing(tmp_path, capsys):
-    nb = notebook(tmp_path, RECORDING)
-    for entries, message in [
-        ([{"notebook": str(nb), "parameters": {"valeu": 1}}], "unknown parameter 'valeu'"),
-        ([{"notebook": str(nb)}, {"notebook": "absent.ipynb"}], "no notebook"),
-        ([{"notebook": str(nb), "grd": {}}], "unknown key 'grd'"),
-        ([{"parameters": {}}], "without notebook"),
-    ]:
-        assert runs.main([str(study(tmp_path, entries)), "--out", str(tmp_path / "out")]) == 2
-        assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_run_killed_in_the_middle_leaves_no_record_and_is_run_again(tmp_path):
-    nb = notebook(tmp_path, "import time\ntime.sleep(1 if method == 'a' else 0)", RECORDING)
-    path, out = study(tmp_path, [{"notebook": str(nb)}]), tmp_path / "out"
-    command = [sys.executable, "-m", "mmlib.runs", str(path), "--out", str(out)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(out.rglob("tiny.ipynb")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not list(out.rglob("record.json"))
-    assert runs.main([str(path), "--out", str(out)]) == 0
-    assert len(list(out.rglob("record.json"))) == 1

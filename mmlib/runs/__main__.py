@@ -1,56 +1,156 @@
-"""Executes the runs of a study: python -m mmlib.runs STUDY.yaml"""
+"""Executes the runs of a study: python -m mmlib.runs STUDY.yaml [--workers N] [--dry-run] ..."""
 
 import argparse
+import fnmatch
 import os
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from mmlib.runs.execution import NOTEBOOK, Run, attempt
+from mmlib import show
+from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
 from mmlib.runs.records import ROOT, RunError, collect, write
 from mmlib.runs.study import plan
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m mmlib.runs", description="Executes the runs of a study.")
-    parser.add_argument("study", type=Path, help="a YAML file of notebooks/studies")
-    parser.add_argument(
-        "--out", type=Path, help="folder of the runs (default: runs/<study>); finished runs are skipped"
-    )
-    parser.add_argument("--fresh", action="store_true", help="a new folder below it, named after date and time")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter for every run (YAML)"
-    )
-    parser.add_argument("--results", type=Path, help="write the rows of all runs to this CSV")
-    options = parser.parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: every run is finished. 1: some are not. 2: something is wrong with what was asked. 130: Ctrl-C."""
+    options = _parser().parse_args(arguments)
     out = (options.out or ROOT / "runs" / options.study.stem).resolve()
     if options.fresh:
         out = out / time.strftime("%Y-%m-%d-%H%M%S")
+    failures: list[Outcome] = []
     try:
-        changes = {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in options.set)}
-        runs = plan(options.study, out, changes)
-    except (RunError, OSError, yaml.YAMLError) as e:
+        runs = _only(plan(options.study, out, _pairs("--set", options.set), options.kernel), options.only)
+        if options.dry_run:
+            return _dry(runs)
+        if options.force:
+            _set_aside(out, runs)
+        slurm = None if options.slurm is None else _pairs("--slurm", options.slurm)
+    except RunError as e:
         print(e, file=sys.stderr)
         return 2
-    failures = []
-    # For the kernels: progress bars stored in an executed notebook are noise.
-    os.environ["TQDM_DISABLE"] = "1"
-    for run in tqdm(runs, unit="run"):
-        outcome = attempt(run)
-        if outcome.state != "finished":
-            failures.append(f"{outcome.run}: {outcome.error}")
-            tqdm.write(f"failed: {failures[-1]}", file=sys.stderr)
-    if len(failures) < len(runs):
-        _report(out, runs, options.results)
-    print(f"{len(runs) - len(failures)} runs finished, {len(failures)} failed", *failures, sep="\n")
-    return 1 if failures else 0
+    interrupted = False
+    try:
+        _carry_out(runs, slurm, options, failures)
+    except KeyboardInterrupt:
+        interrupted = True
+    except RunError as e:
+        print(e, file=sys.stderr)
+    finished = [run for run in runs if run.finished]
+    if finished:
+        _report(finished, options.results)
+    if failures:
+        _failed(failures, out)
+    left = len(runs) - len(finished) - len(failures)
+    print(f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; call again to go on" * (left > 0))
+    return 130 if interrupted else 1 if failures or left else 0
 
 
-def _report(out: Path, runs: list[Run], results: Path | None) -> None:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mmlib.runs",
+        description="Executes the runs of a study that are not finished yet, each a notebook in a folder of its own.",
+    )
+    add = parser.add_argument
+    add("study", type=Path, help="a YAML file, such as those of notebooks/studies")
+    add("--out", type=Path, metavar="FOLDER", help="where the run folders go (default: runs/<study>)")
+    add("--fresh", action="store_true", help="into a new folder below it, named after date and time")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter for every run (YAML)")
+    add("--only", action="append", default=[], metavar="PATTERN", help="runs whose name matches, such as '*seed=0*'")
+    add("--force", action="store_true", help="also run what is finished; the old run moves to FOLDER/replaced")
+    add("--dry-run", action="store_true", help="say what would run, and stop")
+    add("--results", type=Path, metavar="CSV", help="write the rows of all finished runs to this file")
+    add("--kernel", default="python3", help="the Jupyter kernel (default: python3, of this environment)")
+    add("--workers", type=int, metavar="N", help="how many at a time (default: one per GPU, else one per core)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask scheduler, whose workers share FOLDER")
+    where.add_argument(
+        "--slurm", nargs="*", metavar="NAME=VALUE", help="workers as SLURM jobs: memory=8GB walltime=04:00:00 queue=..."
+    )
+    return parser
+
+
+def _carry_out(
+    runs: list[Run], slurm: dict[str, Any] | None, options: argparse.Namespace, failures: list[Outcome]
+) -> None:
+    """Executes what is not finished and adds what fails to failures."""
+    to_do = [run for run in runs if not run.finished]
+    if not to_do:
+        return
+    from mmlib.runs import engine  # a second to import, and a finished study needs none of it
+
+    os.environ["TQDM_DISABLE"] = "1"  # for the kernels: progress bars stored in an executed notebook are noise
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bar = tqdm(total=len(runs), initial=len(runs) - len(to_do), unit="run", disable=False)
+
+    def ended(outcome: Outcome) -> None:
+        if outcome.state == "failed":
+            failures.append(outcome)
+            bar.set_postfix(failed=len(failures), refresh=False)
+        bar.update()
+
+    cluster = options.scheduler
+    try:
+        if slurm is not None:
+            cluster = engine.slurm(options.workers, len(to_do), slurm)
+        elif not cluster:
+            cluster = engine.local(options.workers, len(to_do))
+        engine.carry_out(to_do, cluster, ended)
+    finally:
+        bar.close()
+        if cluster is not None and cluster is not options.scheduler:
+            cluster.close(timeout=5)
+
+
+def _dry(runs: list[Run]) -> int:
+    for run in runs:
+        print(f"{'finished' if run.finished else 'to run':<9} {run.folder}")
+    print(f"{len(runs)} runs, {sum(run.finished for run in runs)} of them finished")
+    return 0
+
+
+def _only(runs: list[Run], patterns: list[str]) -> list[Run]:
+    kept = [run for run in runs if not patterns or any(fnmatch.fnmatch(run.folder.name, p) for p in patterns)]
+    if not kept:
+        raise RunError(f"--only {' '.join(patterns)}: no run matches; --dry-run lists their names")
+    return kept
+
+
+def _set_aside(out: Path, runs: list[Run]) -> None:
+    for run in runs:
+        if run.finished:
+            (out / "replaced").mkdir(exist_ok=True)
+            run.folder.rename(out / "replaced" / f"{run.folder.name}-{time.strftime('%Y-%m-%d-%H%M%S')}")
+
+
+def _pairs(option: str, given: list[str]) -> dict[str, Any]:
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise RunError(f"{option} {text}: it must be NAME=VALUE")
+        try:
+            pairs[name] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise RunError(f"{option} {text}: the value is not YAML: {e}") from None
+    return pairs
+
+
+def _failed(failures: list[Outcome], out: Path) -> None:
+    rows = [{"run": f.run, "cell": str(f.cell or ""), "error": f.error} for f in failures]
+    print("\n" + show.table(pd.DataFrame(rows).set_index("run"), "Failed").data)
+    print(f"\nHow far each came is in {out}/<run>/{NOTEBOOK}, what it said in {LOG} beside it.\n")
+
+
+def _report(runs: list[Run], results: Path | None) -> None:
     rows = collect(run.folder for run in runs)
     if results:
         write(results, rows.to_csv(index=False))

@@ -90,7 +90,7 @@ def perform(run: Run) -> Path:
         with _locked(run.folder):
             _claim(run)
             if not record.exists():
-                with open(run.folder / LOG, "a", buffering=1) as log:
+                with open(run.folder / LOG, "a", buffering=1) as log, _stderr_into(log):
                     _papermill(run, log)
     except OSError as e:
         raise RunError(f"{run.folder}: {e.strerror or e}") from None
@@ -105,7 +105,7 @@ def _claim(run: Run) -> None:
     request = run.folder / REQUEST
     if request.exists():
         before = json.loads(request.read_text())
-        old, new = ({"notebook": a["notebook"], **a["parameters"], **a["version"]} for a in (before, asked))
+        old, new = ({"notebook": a["notebook"], **Version(a["version"]).identity(a["parameters"])} for a in (before, asked))
         for name in {**old, **new}:
             if old.get(name) != new.get(name):
                 raise RunError(
@@ -141,6 +141,18 @@ def _papermill(run: Run, log: TextIO) -> None:
         raise RunError(outcome) from None
     finally:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {outcome}, {time.monotonic() - began:.1f} s\n")
+
+
+@contextmanager
+def _stderr_into(log: TextIO) -> Iterator[None]:
+    """What a dying kernel says goes to the log: it inherits this process's standard error."""
+    own = os.dup(2)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
 
 
 @contextmanager

@@ -91,12 +91,12 @@ def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset,
 def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     """The rows of all records, with commit, data fingerprint and folder beside each: one tidy table.
 
-    folders: run folders, or one folder of which every record below is taken. Folders without a record, unfinished runs,
+    folders: run folders, or one folder that is a run's or holds run folders. Folders without a record, unfinished runs,
     are passed over. Raises RunError where none has one, for a file that is no record, and for two finished runs that
     differ in nothing but the version of code, notebook or data: their rows would be counted twice.
     """
     if isinstance(folders, (str, Path)):
-        paths = sorted(Path(folders).rglob(RECORD))
+        paths = sorted(p for p in (Path(folders) / RECORD, *Path(folders).glob(f"*/{RECORD}")) if p.exists())
     else:
         paths = [path for path in (Path(folder) / RECORD for folder in folders) if path.exists()]
     rows, seen = [], {}

@@ -35,7 +35,8 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
     for notebook, point, parameters in _points(study, changes or {}):
         check_parameters(notebook, parameters)
         version = Version.of(notebook, parameters)
-        told = ",".join(f"{k}={v}" for k, v in point.items() if "/" not in str(v))
+        files = {k: Path(v).stem for k, v in parameters.items() if f"content of {k}" in version.hashes}
+        told = ",".join(f"{k}={v}" for k, v in {**files, **point, **files}.items() if "/" not in str(v))
         name = re.sub(r"[^\w.=+,-]+", "_", f"{notebook.stem}-{told}"[:120].strip("-"))
         folder = out.resolve() / f"{name}-{version.short(parameters)}"
         if folder in runs:

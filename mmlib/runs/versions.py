@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,13 @@ class Version:
                     f"machine: {_LIBRARY}); start the study again"
                 )
 
+    def identity(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """All that decides what a run does: parameters and hashes. Of a file its content counts, not where it lies."""
+        return {k: v for k, v in parameters.items() if f"content of {k}" not in self.hashes} | self.hashes
+
     def short(self, parameters: Mapping[str, Any]) -> str:
-        """Eight digits that differ where anything differs, parameters included."""
-        everything = json.dumps([self.hashes, dict(parameters)], sort_keys=True)
-        return hashlib.sha256(everything.encode()).hexdigest()[:8]
+        """Eight digits of a hash of the identity."""
+        return hashlib.sha256(json.dumps(self.identity(parameters), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _notebook_hash(notebook: Path) -> str:
@@ -59,7 +62,7 @@ def _library_hash() -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _file_hash(path: Path, _size: int, _modified: int) -> str:
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

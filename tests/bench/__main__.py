@@ -1,7 +1,14 @@
 import sys
 
-from tests.bench import admc, encode, simc, smcir, umdf
+from tests.bench import admc, encode, runs, simc, smcir, umdf
 
-BENCHES = {"simc": simc.main, "umdf": umdf.main, "admc": admc.main, "smcir": smcir.main, "encode": encode.main}
+BENCHES = {
+    "simc": simc.main,
+    "umdf": umdf.main,
+    "admc": admc.main,
+    "smcir": smcir.main,
+    "encode": encode.main,
+    "runs": runs.main,
+}
 for name in sys.argv[1:] or BENCHES:
     BENCHES[name]()

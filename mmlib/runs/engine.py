@@ -1,0 +1,109 @@
+"""Where runs are executed: Dask workers on this machine, on any Dask cluster, or as SLURM jobs. One run at a time each."""
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import dask
+import torch
+from dask.distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, as_completed
+from distributed.deploy.cluster import Cluster
+
+from mmlib.runs.execution import Outcome, Run, attempt
+from mmlib.runs.records import RECORD, RunError
+
+_TRIES = 3  # of a run whose worker dies under it
+
+
+class OneGPU(WorkerPlugin):
+    """Gives each worker of this machine a GPU of its own; the kernels that it starts see no other."""
+
+    def __init__(self, gpus: int):
+        self.gpus = gpus
+
+    def setup(self, worker: Any) -> None:
+        if self.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % self.gpus)
+
+
+def local(workers: int | None, runs: int) -> Cluster:
+    """Worker processes on this machine: one per GPU where there are GPUs, else one per core, and never more than runs."""
+    workers = workers or min(torch.cuda.device_count() or os.cpu_count() or 1, runs)
+    # Toy models are slower on several threads than on one, and kernels that run side by side would fight for the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        memory_limit=0,  # a worker only waits for its kernel
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def slurm(workers: int | None, runs: int, options: Mapping[str, Any]) -> Cluster:
+    """One SLURM job per worker; options as dask-jobqueue's SLURMCluster takes them: memory, walltime, queue, account, ...
+
+    Raises RunError for an option that it does not take.
+    """
+    from dask_jobqueue import SLURMCluster
+
+    asked = {"cores": 1, "processes": 1, "memory": "4GB", "job_script_prologue": ["export OMP_NUM_THREADS=1"], **options}
+    try:
+        cluster = SLURMCluster(**asked)
+        cluster.scale(jobs=min(workers or runs, runs))
+    except (TypeError, ValueError, OSError, RuntimeError) as e:
+        raise RunError(f"--slurm: {e}") from None
+    return cluster
+
+
+def carry_out(runs: Sequence[Run], cluster: Cluster | str, report: Callable[[Outcome], None]) -> None:
+    """Executes every run on a cluster, or on the scheduler at this address; report hears of each as it ends.
+
+    A run whose worker dies is tried again on another one; what another study has in hand is waited for. Raises RunError
+    where the scheduler cannot be reached or is lost. Finished runs stay finished whatever happens.
+    """
+    try:
+        client = Client(cluster, timeout=10)
+    except (OSError, ValueError) as e:
+        raise RunError(f"no Dask scheduler answers at {cluster}: {e}") from None
+    with client, dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1}):
+        if isinstance(cluster, LocalCluster):
+            client.register_plugin(OneGPU(torch.cuda.device_count()))
+        waiting = list(runs)
+        while waiting:
+            waiting = _one_round(client, waiting, report)
+            time.sleep(1 if waiting else 0)
+
+
+def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None]) -> list[Run]:
+    """Submits all; returns those that another process has in hand."""
+    futures = {client.submit(attempt, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}"): run for run in runs}
+    busy = []
+    for future in as_completed(futures):
+        outcome = _outcome(future, futures[future])
+        if outcome.state == "busy":
+            busy.append(futures[future])
+        else:
+            report(outcome)
+    return busy
+
+
+def _outcome(future: Future, run: Run) -> Outcome:
+    name = run.folder.name
+    try:
+        outcome = future.result()
+    except KilledWorker:
+        return Outcome(name, "failed", error=f"its worker died {_TRIES} times under it; out of memory?")
+    except CancelledError:
+        raise RunError("the Dask scheduler is lost; call again to go on") from None
+    except Exception as e:
+        return Outcome(name, "failed", error=f"{type(e).__name__}: {e}")
+    if outcome.state == "finished" and not run.finished:
+        error = f"its worker wrote a record, but there is no {run.folder / RECORD} here; workers must share this folder"
+        return Outcome(name, "failed", error=error)
+    return outcome
