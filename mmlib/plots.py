@@ -3,10 +3,12 @@
 Every function returns a Figure that pyplot no longer holds, so a notebook shows it once: as the value of its cell.
 """
 
+import itertools
 import math
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
@@ -219,35 +222,44 @@ def _stage_names(panel: Axes, spans: Mapping[str, tuple[int, int]]) -> int:
     return 11 if fit else 11 * len(spans)
 
 
-@plt.rc_context(THEME)
-def embeddings(
+def embedding_points(
     real: Mapping[str, Float[Tensor, "_ _"]],
     imputed: Mapping[str, Float[Tensor, "_ _"]],
     seed: int = 0,
     limit: int = 600,
-    title: str = "",
-) -> Figure:
-    """t-SNE of real and imputed embeddings, one panel for each modality (Figure 1 of SIM-C).
+) -> pd.DataFrame:
+    """t-SNE of real and imputed embeddings, a map for each modality: what `embeddings` draws.
 
     real, imputed: per modality (n, d) and (k, d), of which at most `limit` each are drawn; row i of both may be the
         same sample, but need not.
-    Below each panel: the balanced accuracy with which a linear classifier, cross-validated on the embeddings
-    themselves, tells real from imputed; 0.5 means indistinguishable.
+    Columns: modality, kind ('real', 'imputed'), x, y, and of each modality the balanced accuracy with which a linear
+    classifier, cross-validated on the embeddings themselves, tells real from imputed; 0.5 means indistinguishable.
 
     Raises ValueError where the modalities or widths of the two differ, the width is 1, or there are fewer than 5 rows.
     """
-    _require_pairs(real, imputed, "imputed", "embeddings")
-    figure, panels = _maps(len(real))
-    for k, (m, panel) in enumerate(zip(real, panels, strict=True)):
+    _require_pairs(real, imputed, "imputed", "embedding_points")
+    tables = []
+    for m in real:
         picked = _picked([len(real[m]), len(imputed[m])], seed, limit)
         x = np.concatenate([_array(x[m])[rows] for x, rows in zip((real, imputed), picked, strict=True)])
         is_imputed = np.repeat([0, 1], [len(rows) for rows in picked])
-        at = _tsne(x, seed)
-        for kind, colour in enumerate((REAL, IMPUTED.get(m, IMPUTED_OTHERS[k % 4]))):
-            label = f"{('real', 'imputed')[kind]} ({len(picked[kind])})"
-            panel.scatter(*at[is_imputed == kind].T, s=9, color=colour, alpha=0.7, lw=0, label=label)
         accuracy = _told_apart(x, is_imputed, np.concatenate(picked), seed)
-        note = f"real vs imputed: accuracy {accuracy:.2f}\n(0.50 = indistinguishable)"
+        labels = {"modality": m, "kind": np.array(["real", "imputed"])[is_imputed]}
+        tables.append(_points(labels, _tsne(x, seed), accuracy=accuracy))
+    return pd.concat(tables, ignore_index=True)
+
+
+@plt.rc_context(THEME)
+def embeddings(points: pd.DataFrame, title: str = "") -> Figure:
+    """The maps of `embedding_points`, one panel for each modality, its accuracy below (Figure 1 of SIM-C).
+
+    Raises ValueError for a missing column or no row.
+    """
+    _require(points, ["modality", "kind", "x", "y", "accuracy"], "embeddings")
+    figure, panels = _maps(points["modality"].nunique())
+    for k, ((m, rows), panel) in enumerate(zip(points.groupby("modality", sort=False), panels, strict=True)):
+        draw_embeddings(panel, rows, IMPUTED.get(m, IMPUTED_OTHERS[k % 4]))
+        note = f"real vs imputed: accuracy {rows['accuracy'].iloc[0]:.2f}\n(0.50 = indistinguishable)"
         panel.set_xlabel(f"t-SNE 1\n\n{note}")
         panel.set_title(m, pad=20)
         panel.legend(
@@ -258,85 +270,116 @@ def embeddings(
     return figure
 
 
-@plt.rc_context(THEME)
-def generations(
+def draw_embeddings(panel: Axes, points: pd.DataFrame, colour: tuple, size: float = 9) -> None:
+    """The points of one modality: real ones yellow, imputed ones in this colour. size: area in square points."""
+    for kind, shade in (("real", REAL), ("imputed", colour)):
+        rows = points[points["kind"] == kind]
+        panel.scatter(rows["x"], rows["y"], s=size, color=shade, alpha=0.7, lw=0, label=f"{kind} ({len(rows)})")
+
+
+def generation_points(
     real: Mapping[str, Float[Tensor, "_ _"]],
     generated: Mapping[str, Mapping[str, Float[Tensor, "_ _"]]],
     seed: int = 0,
     limit: int = 600,
-    title: str = "",
-) -> Figure:
-    """t-SNE of real and generated tokens of all modalities, one panel for each start step (Figure 3 of ADMC).
+) -> pd.DataFrame:
+    """t-SNE of real and generated tokens of all modalities: what `generations` draws.
 
     real: per modality (n, d). generated: per panel, such as "n = 50", per modality (k, d). Of each, at most `limit` are
         drawn; row i of all may be the same sample, but need not.
     There is one map, of the real tokens and those of all panels together, so a place means the same in each panel. It
     takes time: two minutes for 9000 tokens, as of 3 modalities, real and in 4 panels, 600 each.
-    Below each panel: per modality, the balanced accuracy with which a linear classifier, cross-validated on the tokens
-    themselves, tells real from generated; 0.5 means indistinguishable.
+    Columns: panel, modality, kind ('real', the same in each panel, or 'generated'), x, y, and of each panel and modality
+    the balanced accuracy with which a linear classifier, cross-validated on the tokens themselves, tells real from
+    generated; 0.5 means indistinguishable.
 
     Raises ValueError where there is no panel, the modalities of one differ from the real ones, not all widths are the
     same, the width is 1, or there are fewer than 5 rows.
     """
     if not generated:
-        raise ValueError("plots.generations: nothing is generated")
+        raise ValueError("plots.generation_points: nothing is generated")
     for name, tokens in generated.items():
-        _require_pairs(real, tokens, f"generated ({name})", "generations")
+        _require_pairs(real, tokens, f"generated ({name})", "generation_points")
     if len({x.shape[1] for x in real.values()}) > 1:
         widths = {m: x.shape[1] for m, x in real.items()}
-        raise ValueError(f"plots.generations: one map needs one width, but the modalities have {widths}")
+        raise ValueError(f"plots.generation_points: one map needs one width, but the modalities have {widths}")
     clouds = [real, *generated.values()]
     picked = {m: _picked([len(cloud[m]) for cloud in clouds], seed, limit) for m in real}
     x = {(k, m): _array(cloud[m])[picked[m][k]] for k, cloud in enumerate(clouds) for m in real}
     ends = np.cumsum([len(tokens) for tokens in x.values()])
     at = dict(zip(x, np.split(_tsne(np.concatenate(list(x.values())), seed), ends[:-1]), strict=True))
-    figure, panels = _maps(len(generated), columns=2 if len(generated) == 4 else 3)
-    for k, (name, panel) in enumerate(zip(generated, panels, strict=True), start=1):
-        accuracies = []
-        for i, m in enumerate(real):
-            strong = np.array(HUES.get(m, HUES_OTHERS[i % 3]))
-            sizes = [len(rows) for rows in picked[m]]
-            made = "–".join(str(n) for n in sorted({min(sizes[1:]), max(sizes[1:])}))
-            style = {"marker": _MARKERS[i % len(_MARKERS)], "lw": 0}
-            # Real points are below and larger: they show even where each has a generated one upon it.
-            labels = f"{m}, real ({sizes[0]})", f"{m}, generated ({made})"
-            panel.scatter(*at[0, m].T, s=20, color=1 - PALE * (1 - strong), zorder=1, label=labels[0], **style)
-            panel.scatter(*at[k, m].T, s=8, color=strong, alpha=0.8, zorder=2, label=labels[1], **style)
-            is_generated = np.repeat([0, 1], [sizes[0], sizes[k]])
-            samples = np.concatenate([picked[m][0], picked[m][k]])
-            accuracy = _told_apart(np.concatenate([x[0, m], x[k, m]]), is_generated, samples, seed)
-            accuracies.append(f"{m}\N{NO-BREAK SPACE}{accuracy:.2f}")
-        note = f"real vs generated: accuracy\n{textwrap.fill(', '.join(accuracies), 36)}\n(0.50 = indistinguishable)"
+    tables = []
+    for (k, name), m in itertools.product(enumerate(generated, start=1), real):
+        samples = [picked[m][0], picked[m][k]]
+        is_generated = np.repeat([0, 1], [len(rows) for rows in samples])
+        accuracy = _told_apart(np.concatenate([x[0, m], x[k, m]]), is_generated, np.concatenate(samples), seed)
+        labels = {"panel": name, "modality": m, "kind": np.array(["real", "generated"])[is_generated]}
+        tables.append(_points(labels, np.concatenate([at[0, m], at[k, m]]), accuracy=accuracy))
+    return pd.concat(tables, ignore_index=True)
+
+
+@plt.rc_context(THEME)
+def generations(points: pd.DataFrame, title: str = "") -> Figure:
+    """The map of `generation_points`, one panel for each start step, its accuracies below (Figure 3 of ADMC).
+
+    Raises ValueError for a missing column or no row.
+    """
+    _require(points, ["panel", "modality", "kind", "x", "y", "accuracy"], "generations")
+    names = list(dict.fromkeys(points["panel"]))
+    figure, panels = _maps(len(names), columns=2 if len(names) == 4 else 3)
+    for name, panel in zip(names, panels, strict=True):
+        rows = points[points["panel"] == name]
+        draw_generations(panel, rows)
+        accuracies = rows.groupby("modality", sort=False)["accuracy"].first()
+        told = ", ".join(f"{m}\N{NO-BREAK SPACE}{accuracy:.2f}" for m, accuracy in accuracies.items())
+        note = f"real vs generated: accuracy\n{textwrap.fill(told, 36)}\n(0.50 = indistinguishable)"
         panel.set_xlabel(f"t-SNE 1\n\n{note}", size=8)
         panel.set_title(textwrap.fill(name, 26))
     for panel in panels[1:]:
         panel.sharex(panels[0])
         panel.sharey(panels[0])
+    counts = points.groupby(["modality", "kind", "panel"]).size()
+    for cloud in panels[0].collections:
+        sizes = counts.loc[tuple(cloud.get_label().split(", "))]
+        cloud.set_label(f"{cloud.get_label()} ({'–'.join(str(n) for n in sorted({sizes.min(), sizes.max()}))})")
     _legend_below(panels[0], markerscale=1.8, handlelength=1)
     if title:
         figure.suptitle(title)
     return figure
 
 
-@plt.rc_context(THEME)
-def representations(
+def draw_generations(panel: Axes, points: pd.DataFrame, size: float = 8) -> None:
+    """The points of one panel: a hue and a marker for each modality. size: area of generated ones in square points."""
+    for i, (m, rows) in enumerate(points.groupby("modality", sort=False)):
+        strong = np.array(HUES.get(m, HUES_OTHERS[i % 3]))
+        # Real points are below and larger: they show even where each has a generated one upon it.
+        styles = {
+            "real": {"s": 2.5 * size, "color": 1 - PALE * (1 - strong), "zorder": 1},
+            "generated": {"s": size, "color": strong, "alpha": 0.8, "zorder": 2},
+        }
+        for kind, style in styles.items():
+            at = rows.loc[rows["kind"] == kind, ["x", "y"]].to_numpy()
+            panel.scatter(*at.T, marker=_MARKERS[i % len(_MARKERS)], lw=0, label=f"{m}, {kind}", **style)
+
+
+def representation_points(
     clouds: Mapping[str, Float[Tensor, "_ _"]],
     value: Float[Tensor, "_"] | Int[Tensor, "_"],
     seed: int = 0,
     limit: int = 600,
-    title: str = "",
     neutral: float = 0.0,
     names: Sequence[str] = (),
-) -> Figure:
-    """t-SNE of joint representations, one panel for each method, coloured by the target (Figure 6 of UMDF).
+) -> pd.DataFrame:
+    """t-SNE of joint representations, a map for each method: what `representations` draws.
 
     clouds: per method (n, h); row i is the same sample in each. At most `limit` samples are drawn, the same everywhere.
-    value: a float target, drawn as negative, neutral (exactly `neutral`) or positive; or class numbers, which index
+    value: a float target, which becomes negative, neutral (exactly `neutral`) or positive; or class numbers, which index
         `names` if there are any.
-    Below each panel: the balanced accuracy with which a linear classifier, cross-validated on the representations
-    themselves of the samples drawn, tells the groups apart, and the same for guessing. Left out of it are the neutral
-    samples and every group with fewer than 5 samples drawn, one for each fold; without two groups there is no number.
-    A method whose representations are all the same, but for rounding, is one dot, told apart as well as by guessing.
+    Columns: method, sentiment or class (in the order of their numbers), x, y, and of each method: what a linear
+    classifier, cross-validated on the representations themselves of the samples drawn, tells apart (`told`), its
+    balanced accuracy, and the same for guessing (`chance`). Left out of it are the neutral samples and every group with
+    fewer than 5 samples drawn, one for each fold; without two groups the accuracy is NaN. A method whose representations
+    are all the same, but for rounding, is one dot at 0, told apart as well as by guessing.
 
     Raises ValueError where methods and `value` differ in the number of samples, it or `limit` is less than 5, the width
     less than 2, something is not finite, a class number is negative or has no name, or a float target comes with names.
@@ -344,35 +387,48 @@ def representations(
     shapes = {m: tuple(x.shape) for m, x in clouds.items()}
     if not shapes or any(len(s) != 2 or s[:1] != tuple(value.shape) or s[1] < 2 for s in shapes.values()):
         needs = f"one value a sample and a width of at least 2; value is {tuple(value.shape)}, clouds are {shapes}"
-        raise ValueError(f"plots.representations: needs {needs}")
+        raise ValueError(f"plots.representation_points: needs {needs}")
     if min(len(value), limit) < 5:
-        raise ValueError(f"plots.representations: {len(value)} samples, limit {limit}; needs at least 5 of both")
+        raise ValueError(f"plots.representation_points: {len(value)} samples, limit {limit}; needs at least 5 of both")
     if bad := [m for m, x in [("value", value), *clouds.items()] if not bool(x.isfinite().all())]:
-        raise ValueError(f"plots.representations: {bad[0]!r} is NaN or infinite")
+        raise ValueError(f"plots.representation_points: {bad[0]!r} is NaN or infinite")
     group, groups = _groups(value.cpu(), neutral, names)
+    column = "sentiment" if value.is_floating_point() else "class"
     picked = np.random.default_rng(seed).permutation(len(value))[:limit]
     group = group[picked]
-    drawn = [g for g in range(len(groups)) if (group == g).any()]
-    candidates = [g for g in drawn if not (value.is_floating_point() and groups[g][0] == "neutral")]
+    order = np.argsort(group, kind="stable")
+    candidates = [g for g in np.unique(group) if not (column == "sentiment" and groups[g] == "neutral")]
     told = [g for g in candidates if (group == g).sum() >= 5]
-    figure, panels = _maps(len(clouds))
-    for (m, cloud), panel in zip(clouds.items(), panels, strict=True):
+    rows = np.isin(group, told)
+    some = f"{len(told)} of {len(candidates)}" if len(told) < len(candidates) else f"{len(told)}"
+    what = " vs ".join(groups[g] for g in told) if len(told) == 2 else f"{some} classes"
+    tables = []
+    for m, cloud in clouds.items():
         x = _array(cloud)[picked]
         if np.ptp(x, axis=0).max() <= 1e-6 * np.abs(x).max():  # nothing but rounding, of which t-SNE makes a picture
             x = np.zeros_like(x)
         at = _tsne(x, seed) if x.any() else x[:, :2]
-        for g in drawn:
-            name, style = groups[g]
-            panel.scatter(*at[group == g].T, s=12, alpha=0.7, lw=0, **style, label=f"{name} ({(group == g).sum()})")
-        if not x.any():
-            panel.annotate("all the same", (0, 0), (0, 8), textcoords="offset points", ha="center", color="0.35")
+        accuracy = _told_apart(x[rows], group[rows], picked[rows], seed) if len(told) > 1 else math.nan
+        labels = {"method": m, column: np.array(groups)[group[order]]}
+        tables.append(_points(labels, at[order], told=what, accuracy=accuracy, chance=1 / max(1, len(told))))
+    return pd.concat(tables, ignore_index=True)
+
+
+@plt.rc_context(THEME)
+def representations(points: pd.DataFrame, title: str = "") -> Figure:
+    """The maps of `representation_points`, one panel for each method, its accuracy below (Figure 6 of UMDF).
+
+    Raises ValueError for a missing column or no row.
+    """
+    column = "sentiment" if "sentiment" in points else "class"
+    _require(points, ["method", column, "x", "y", "told", "accuracy", "chance"], "representations")
+    figure, panels = _maps(points["method"].nunique())
+    for (m, rows), panel in zip(points.groupby("method", sort=False), panels, strict=True):
+        draw_representations(panel, rows)
         note = "no accuracy: fewer than\ntwo groups of 5 samples"
-        if len(told) > 1:
-            rows = np.isin(group, told)
-            accuracy = _told_apart(x[rows], group[rows], picked[rows], seed)
-            some = f"{len(told)} of {len(candidates)}" if len(told) < len(candidates) else f"{len(told)}"
-            what = " vs ".join(groups[g][0] for g in told) if len(told) == 2 else f"{some} classes"
-            note = f"{textwrap.fill(what, 28)}:\naccuracy {accuracy:.2f} ({1 / len(told):.2f} = chance)"
+        told, accuracy, chance = rows.iloc[0][["told", "accuracy", "chance"]]
+        if not math.isnan(accuracy):
+            note = f"{textwrap.fill(told, 28)}:\naccuracy {accuracy:.2f} ({chance:.2f} = chance)"
         panel.set_xlabel(f"t-SNE 1\n\n{note}")
         panel.set_title(textwrap.fill(m, 26))
     _legend_below(panels[0], markerscale=1.6, handlelength=1)
@@ -381,20 +437,38 @@ def representations(
     return figure
 
 
+def draw_representations(panel: Axes, points: pd.DataFrame, size: float = 12) -> None:
+    """The points of one method, a colour and a marker for each sentiment or class. size: area in square points."""
+    column = "sentiment" if "sentiment" in points else "class"
+    for k, (name, rows) in enumerate(points.groupby(column, sort=False)):
+        style = {"color": PALETTE[k % len(PALETTE)], "marker": _MARKERS[k % len(_MARKERS)]}
+        style = SENTIMENTS[name] if column == "sentiment" else style
+        panel.scatter(rows["x"], rows["y"], s=size, alpha=0.7, lw=0, **style, label=f"{name} ({len(rows)})")
+    if not points[["x", "y"]].to_numpy().any():
+        panel.annotate("all the same", (0, 0), (0, 8), textcoords="offset points", ha="center", color="0.35")
+
+
 def _groups(
     value: Float[Tensor, "n"] | Int[Tensor, "n"], neutral: float, names: Sequence[str]
-) -> tuple[Int[np.ndarray, "n"], list[tuple[str, dict]]]:
-    """Number of each sample's group, and name and style of each group."""
+) -> tuple[Int[np.ndarray, "n"], list[str]]:
+    """Number of each sample's group, and the names of the groups."""
     if value.is_floating_point():
         if names:
-            raise ValueError(f"plots.representations: names {list(names)} are for class numbers, not {value.dtype}")
-        return (1 + (value > neutral).long() - (value < neutral).long()).numpy(), list(SENTIMENTS.items())
+            raise ValueError(
+                f"plots.representation_points: names {list(names)} are for class numbers, not {value.dtype}"
+            )
+        return (1 + (value > neutral).long() - (value < neutral).long()).numpy(), list(SENTIMENTS)
     low, high = int(value.min()), int(value.max())
     names = names or [f"class {k}" for k in range(high + 1)]
     if low < 0 or high >= len(names):
-        raise ValueError(f"plots.representations: class numbers from {low} to {high}, with {len(names)} names")
-    styles = [{"color": PALETTE[k % len(PALETTE)], "marker": _MARKERS[k % len(_MARKERS)]} for k in range(len(names))]
-    return value.long().numpy(), list(zip(names, styles, strict=True))
+        raise ValueError(
+            f"plots.representation_points: class numbers from {low} to {high}, with {len(names)} names"
+        )
+    return value.long().numpy(), list(names)
+
+
+def _points(labels: Mapping, at: Float[np.ndarray, "n 2"], **numbers) -> pd.DataFrame:
+    return pd.DataFrame({**labels, "x": at[:, 0], "y": at[:, 1], **numbers})
 
 
 def _maps(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
@@ -470,8 +544,7 @@ def degradation(
             at, mean, std = _series(points.loc[method], conditions, numeric)
             style = {"color": PALETTE[k % len(PALETTE)], "marker": _MARKERS[k % len(_MARKERS)], "ms": 4}
             if numeric:
-                panel.plot(at, mean, label=method, **style)
-                panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=0.15, lw=0)
+                draw_line(panel, at, mean, std, label=method, **style)
             else:
                 panel.plot(at + dodge[k], mean, ls="none", label=method, **style)
                 panel.vlines(at + dodge[k], mean - std, mean + std, color=style["color"], lw=1)
@@ -479,8 +552,7 @@ def degradation(
             at, mean, std = _series(points.loc[ceiling], conditions, numeric)
             if not numeric:  # a bar across each category, with gaps between
                 at, mean, std = (at[:, None] + [-0.45, 0.45, np.nan]).ravel(), mean.repeat(3), std.repeat(3)
-            panel.plot(at, mean, color="black", ls="--", label=ceiling, zorder=1.9)
-            panel.fill_between(at, mean - std, mean + std, color="black", alpha=0.1, lw=0)
+            draw_line(panel, at, mean, std, alpha=0.1, color="black", ls="--", label=ceiling, zorder=1.9)
         for k, (name, values) in enumerate(floors.items()):
             scores = ", ".join(f"{value:.3f}" for value in values)
             style = {"color": "0.35", "lw": 0.9, "ls": _DASHES[k % len(_DASHES)], "zorder": 1}
@@ -512,10 +584,8 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
         needs = "at least two methods, ranks from 1 to their number, and a finite cd above 0"
         raise ValueError(f"plots.critical_difference: needs {needs}; got {ranks.to_dict()} and {cd}")
     ranks = ranks.sort_values(kind="stable")
-    names = [textwrap.fill(f"{name} ({rank:.2f})", 26) for name, rank in ranks.items()]
-    lines = [line for name in names for line in name.split("\n")]
-    margin = max(1.1, 0.15 + _LETTER * max(map(len, lines)))
-    row = 0.08 + 0.14 * max(name.count("\n") + 1 for name in names)
+    names = [textwrap.fill(f"{name} ({rank:.2f})", 28) for name, rank in ranks.items()]
+    half = math.ceil(k / 2)
     bars, end = [], 0
     for first, rank in enumerate(ranks):
         last = int((ranks <= rank + cd).sum()) - 1
@@ -524,9 +594,12 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
             end = last
 
     # One unit of the panel is one inch, downwards: what must not overlap are letters, whose size is in inches.
-    axis = 0.75 + 0.3 * bool(title)
+    widths = [TextPath((0, 0), line, size=8).get_extents().width / 72 for line in "\n".join(names).split("\n")]
+    margin = max(1.1, 0.2 + max(widths))
+    heights = np.array([0.22 + 0.14 * name.count("\n") for name in names])
+    axis = 0.75 + 0.2 * bool(title)
     rows = axis + 0.2 + 0.1 * len(bars)
-    height = rows + row * math.ceil(k / 2)
+    height = rows + max(heights[:half].sum(), heights[half:].sum())
     figure = plt.figure(figsize=(WIDTH, height), layout="none")
     plt.close(figure)
     panel = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
@@ -547,56 +620,91 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
     for i, (first, last) in enumerate(bars):
         ends = at(ranks.iloc[first]) - 0.04, at(ranks.iloc[last]) + 0.04
         panel.plot(ends, [axis + 0.13 + 0.1 * i] * 2, **thick)
-    # From the outside in, so no line crosses another.
-    for i, (name, rank) in enumerate(zip(names, ranks, strict=True)):
-        left = i < math.ceil(k / 2)
-        side = margin if left else WIDTH - margin
-        y = rows + row * ((i if left else k - 1 - i) + 0.5)
-        panel.plot([at(rank), at(rank), side], [axis, y, y], **thin, zorder=1)
-        panel.text(side + (-0.05 if left else 0.05), y, name, size=8, ha="right" if left else "left", va="center")
+    # Outermost first, so no line crosses another.
+    for order, side, gap, ha in (
+        (np.arange(half), margin, -0.05, "right"),
+        (np.arange(half, k)[::-1], WIDTH - margin, 0.05, "left"),
+    ):
+        for i, y in zip(order, rows + heights[order].cumsum() - heights[order] / 2, strict=True):
+            panel.plot([at(ranks.iloc[i])] * 2 + [side], [axis, y, y], **thin, zorder=1)
+            panel.text(side + gap, y, names[i], size=8, ha=ha, va="center")
     if title:
         figure.suptitle(title)
     return figure
 
 
-@plt.rc_context(THEME)
-def agreement(panels: Mapping[str, tuple[Float[Tensor, "_"], Float[Tensor, "_"]]], title: str = "") -> Figure:
-    """Predicted against true values, one panel each, three to a line (Figure 2 of SMCIR).
+def draw_line(
+    panel: Axes, at: np.ndarray, mean: np.ndarray, std: np.ndarray, alpha: float = 0.15, **style
+) -> None:
+    """A line of means with a band of one standard deviation on each side."""
+    panel.plot(at, mean, **style)
+    panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=alpha, lw=0)
 
-    panels: per title the truth and the prediction. The dashed line is a perfect prediction; colour is the truth. Below each
-    panel: mean absolute error and slope of the least-squares line, 1 for a perfect prediction, 0 for a constant one.
+
+def agreement_points(
+    panels: Mapping[tuple[str, str], tuple[Float[Tensor, "_"], Float[Tensor, "_"]]],
+) -> pd.DataFrame:
+    """Predicted beside true values: what `agreement` draws.
+
+    panels: per system and condition the truth and the prediction. Columns: system, condition, truth, prediction.
 
     Raises ValueError where there is no panel, or one has truth and prediction of different lengths or fewer than two rows.
     """
     if not panels:
-        raise ValueError("plots.agreement: there is nothing to draw")
-    for name, (truth, said) in panels.items():
+        raise ValueError("plots.agreement_points: there is nothing to draw")
+    tables = []
+    for (system, condition), (truth, said) in panels.items():
         if len(truth) != len(said) or len(truth) < 2:
             raise ValueError(
-                f"plots.agreement: panel {name!r} has {len(truth)} true and {len(said)} predicted values; needs at least "
-                "two of each, and as many"
+                f"plots.agreement_points: panel {f'{system}, {condition}'!r} has {len(truth)} true and {len(said)} "
+                "predicted values; needs at least two of each, and as many"
             )
-    columns = min(3, len(panels))
-    lines = math.ceil(len(panels) / columns)
+        values = {"truth": _array(truth), "prediction": _array(said)}
+        tables.append(pd.DataFrame({"system": system, "condition": condition, **values}))
+    return pd.concat(tables, ignore_index=True)
+
+
+@plt.rc_context(THEME)
+def agreement(points: pd.DataFrame, title: str = "") -> Figure:
+    """The points of `agreement_points`, a panel for each system and condition, three to a line (Figure 2 of SMCIR).
+
+    The dashed line is a perfect prediction; colour is the truth. Below each panel: mean absolute error and slope of the
+    least-squares line, 1 for a perfect prediction, 0 for a constant one.
+
+    Raises ValueError for a missing column or no row.
+    """
+    _require(points, ["system", "condition", "truth", "prediction"], "agreement")
+    parts = list(points.groupby(["system", "condition"], sort=False))
+    columns = min(3, len(parts))
+    lines = math.ceil(len(parts) / columns)
     figure, axes = plt.subplots(lines, columns, figsize=(WIDTH, 2.9 * lines), squeeze=False, sharex=True, sharey=True)
     plt.close(figure)
-    arrays = {name: (_array(truth), _array(said)) for name, (truth, said) in panels.items()}
-    low, high = (f([f(t) for t, _ in arrays.values()]) for f in (min, max))
-    for panel, (name, (truth, said)) in zip(axes.flat, arrays.items()):
-        panel.plot([low, high], [low, high], color="0.35", ls="--", lw=0.9, zorder=1)
-        shades = {"c": truth, "cmap": "coolwarm_r", "vmin": -max(abs(low), abs(high)), "vmax": max(abs(low), abs(high))}
-        panel.scatter(truth, said, s=9, lw=0.2, edgecolor="0.3", **shades)
-        spread = truth.var()
-        slope = ((truth - truth.mean()) * (said - said.mean())).mean() / spread if spread else math.nan
-        note = f"mae {np.abs(truth - said).mean():.2f}, slope {slope:.2f}"
-        panel.set(title=textwrap.fill(name, 30), xlabel=f"true value\n{note}")
+    ends = points["truth"].min(), points["truth"].max()
+    for panel, (name, rows) in zip(axes.flat, parts):
+        note = draw_agreement(panel, rows, ends)
+        panel.set(title=textwrap.fill(", ".join(name), 30), xlabel=f"true value\n{note}")
     for panel in axes[:, 0]:
         panel.set_ylabel("prediction")
-    for panel in list(axes.flat)[len(panels) :]:
+    for panel in list(axes.flat)[len(parts) :]:
         panel.set_visible(False)
     if title:
         figure.suptitle(title)
     return figure
+
+
+def draw_agreement(panel: Axes, points: pd.DataFrame, ends: tuple[float, float], size: float = 9) -> str:
+    """The points of one panel and the diagonal between `ends`; returns mean absolute error and slope in words.
+
+    size: area of a point in square points.
+    """
+    truth, said = points["truth"].to_numpy(), points["prediction"].to_numpy()
+    panel.plot(ends, ends, color="0.35", ls="--", lw=0.9, zorder=1)
+    strongest = max(abs(end) for end in ends)
+    shades = {"c": truth, "cmap": "coolwarm_r", "vmin": -strongest, "vmax": strongest}
+    panel.scatter(truth, said, s=size, lw=0.2, edgecolor="0.3", **shades)
+    spread = truth.var()
+    slope = ((truth - truth.mean()) * (said - said.mean())).mean() / spread if spread else math.nan
+    return f"mae {np.abs(truth - said).mean():.2f}, slope {slope:.2f}"
 
 
 def _series(points: pd.DataFrame, conditions: list, numeric: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -609,14 +717,37 @@ def _series(points: pd.DataFrame, conditions: list, numeric: bool) -> tuple[np.n
 def save(figure: Figure, folder: Path | str, name: str) -> Path:
     """Writes <folder>/<name>.png at 150 dpi, whole or not at all, and returns its path."""
     path = Path(folder) / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
+    return path
+
+
+def save_points(points: pd.DataFrame, folder: Path | str, name: str) -> Path:
+    """Writes <folder>/<name>.csv, whole or not at all, and returns its path.
+
+    Numbers are rounded to four digits after the point; the rows of a group are sorted by their numbers, so that nothing
+    tells which sample a point is.
+    """
+    path = Path(folder) / f"{name}.csv"
+    numbers = points.select_dtypes("number")
+    labels = points.drop(columns=numbers.columns)
+    group = labels.groupby(list(labels), sort=False).ngroup()
+    order = np.lexsort([*numbers.to_numpy().T[::-1], group])
+    with replacing(path) as partial:
+        points.iloc[order].round(4).to_csv(partial, index=False)
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, beside `path`, which it replaces once all is written; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
 def _categories(panel: Axes, at: np.ndarray, labels: list[str], inches: float) -> None:

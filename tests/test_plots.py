@@ -195,6 +195,21 @@ def test_losses_refuse():
         plots.losses(history().assign(split="test"))
 
 
+# Maps of embeddings, drawn straight from what is mapped
+
+
+def embeddings(real, imputed, title="", **options):
+    return plots.embeddings(plots.embedding_points(real, imputed, **options), title)
+
+
+def generations(real, generated, title="", **options):
+    return plots.generations(plots.generation_points(real, generated, **options), title)
+
+
+def representations(clouds, value, title="", **options):
+    return plots.representations(plots.representation_points(clouds, value, **options), title)
+
+
 # Embeddings
 
 
@@ -209,7 +224,7 @@ def accuracies(figure):
 def test_embeddings_number_of_like_and_of_separate_clouds():
     real = {"image": cloud(80, 8, 0), "text": cloud(80, 6, 1)}
     imputed = {"image": cloud(60, 8, 2), "text": cloud(40, 6, 3, shift=20)}
-    figure = plots.embeddings(real, imputed, title="a title")
+    figure = embeddings(real, imputed, title="a title")
     assert accuracies(figure) == [pytest.approx(0.5, abs=0.12), 1.0]
     assert [panel.get_title() for panel in figure.axes] == ["image", "text"]
     assert [legend(panel) for panel in figure.axes] == [
@@ -225,14 +240,14 @@ def test_embeddings_number_of_like_and_of_separate_clouds():
 @pytest.mark.parametrize("width", [4, 200])
 def test_embeddings_of_the_same_rows_twice_cannot_be_told_apart(width):
     rows = {"image": cloud(40, width, 0)}
-    assert accuracies(plots.embeddings(rows, rows)) == [0.5]
+    assert accuracies(embeddings(rows, rows)) == [0.5]
 
 
 def test_embeddings_are_the_same_for_the_same_seed_and_within_the_limit():
     real, imputed = {"audio": cloud(50, 8, 0)}, {"audio": cloud(30, 8, 1)}
 
     def at(seed):
-        points = plots.embeddings(real, imputed, seed=seed, limit=25).axes[0].collections
+        points = embeddings(real, imputed, seed=seed, limit=25).axes[0].collections
         assert [len(p.get_offsets()) for p in points] == [25, 25]
         return np.concatenate([p.get_offsets() for p in points])
 
@@ -242,7 +257,7 @@ def test_embeddings_are_the_same_for_the_same_seed_and_within_the_limit():
 
 def test_embeddings_of_few_rows_and_of_four_modalities():
     names = ["text", "audio", "vision", "depth"]
-    figure = plots.embeddings({m: cloud(5, 3, 0) for m in names}, {m: cloud(5, 3, 1) for m in names})
+    figure = embeddings({m: cloud(5, 3, 0) for m in names}, {m: cloud(5, 3, 1) for m in names})
     assert [panel.get_title() for panel in figure.axes] == names
 
 
@@ -259,7 +274,7 @@ def test_embeddings_of_few_rows_and_of_four_modalities():
 )
 def test_embeddings_refuse(real, imputed, message):
     with pytest.raises(ValueError, match=message):
-        plots.embeddings(real, imputed)
+        embeddings(real, imputed)
 
 
 # Generated tokens
@@ -280,7 +295,7 @@ def map_of_two_columns(monkeypatch):
 def test_generations_numbers_of_like_and_of_separate_tokens():
     real, like, apart = tokens(80, 0, width=8), tokens(80, 2, width=8), tokens(60, 4, width=8)
     apart["vision"] += 20
-    figure = plots.generations(real, {"n = 50": like, "n = 100": apart}, title="a title")
+    figure = generations(real, {"n = 50": like, "n = 100": apart}, title="a title")
     form = r"t-SNE 1\n\nreal vs generated: accuracy\ntext (.{4}), vision (.{4})\n\(0.50 = indistinguishable\)"
     text, vision = np.array([re.fullmatch(form, p.get_xlabel().replace("\xa0", " ")).groups() for p in figure.axes]).T
     assert [float(a) for a in (*text, vision[0])] == [pytest.approx(0.5, abs=0.15)] * 3 and vision[1] == "1.00"
@@ -299,14 +314,14 @@ def test_generations_numbers_of_like_and_of_separate_tokens():
 
 def test_generations_of_the_real_tokens_cannot_be_told_apart():
     real = tokens(40, 0, width=200)
-    assert plots.generations(real, {"n = 1": real}).axes[0].get_xlabel().count("0.50") == 3
+    assert generations(real, {"n = 1": real}).axes[0].get_xlabel().count("0.50") == 3
 
 
 def test_generations_have_one_map_in_all_panels(map_of_two_columns):
     real, generated = tokens(9, 0), {f"n = {k}": tokens(7, 10 * k) for k in (1, 2, 3)}
     for x in generated["n = 2"].values():
         x += 50
-    figure = plots.generations(real, generated)
+    figure = generations(real, generated)
     assert [x.shape for x in map_of_two_columns] == [(2 * (9 + 3 * 7), 4)]
     assert len({(panel.get_xlim(), panel.get_ylim()) for panel in figure.axes}) == 1
     assert figure.axes[0].get_xlim()[1] > 48  # where the points of another panel are
@@ -321,7 +336,7 @@ def test_generations_are_the_same_samples_within_the_limit(map_of_two_columns):
     real = tokens(50, 0)
 
     def drawn(seed):
-        figure = plots.generations(real, {"n = 1": {m: x + 100 for m, x in real.items()}}, seed=seed, limit=20)
+        figure = generations(real, {"n = 1": {m: x + 100 for m, x in real.items()}}, seed=seed, limit=20)
         assert legend(figure)[:2] == ["text, real (20)", "text, generated (20)"]
         real_text, generated_text, *_ = (points.get_offsets() for points in figure.axes[0].collections)
         np.testing.assert_allclose(generated_text, real_text + 100, atol=1e-4)
@@ -333,7 +348,7 @@ def test_generations_are_the_same_samples_within_the_limit(map_of_two_columns):
 
 def test_generations_are_strong_and_real_tokens_pale_of_the_same_hue():
     names = ["text", "audio", "vision", "depth", "pulse"]
-    panel = plots.generations(tokens(6, 0, names), {"n = 1": tokens(6, 1, names)}).axes[0]
+    panel = generations(tokens(6, 0, names), {"n = 1": tokens(6, 1, names)}).axes[0]
     colours = [points.get_facecolor()[0, :3] for points in panel.collections]
     for pale, strong in zip(colours[::2], colours[1::2], strict=True):
         (hue, weak, _), (same, full, _) = rgb_to_hsv(*pale), rgb_to_hsv(*strong)
@@ -351,7 +366,7 @@ def test_generations_are_strong_and_real_tokens_pale_of_the_same_hue():
 @pytest.mark.parametrize("count, lines", [(3, 1), (4, 2), (5, 2)])
 def test_generations_legend_is_below_all_panels(count, lines, map_of_two_columns):
     names = ["text", "audio", "vision"]
-    figure = plots.generations(tokens(6, 0, names), {f"n = {k}": tokens(6, k, names) for k in range(count)})
+    figure = generations(tokens(6, 0, names), {f"n = {k}": tokens(6, k, names) for k in range(count)})
     (canvas := FigureCanvasAgg(figure)).draw()
     top = figure.legends[0].get_window_extent(canvas.get_renderer()).y1
     assert all(top < panel.get_tightbbox(canvas.get_renderer()).y0 for panel in figure.axes)
@@ -380,8 +395,8 @@ WIDTHS = {"text": cloud(9, 4, 0), "vision": cloud(9, 5, 0)}
     ids=["no panel", "empty", "other modalities", "other width", "widths differ", "few rows", "narrow"],
 )
 def test_generations_refuse(real, generated, message):
-    with pytest.raises(ValueError, match=f"plots.generations: .*{message}"):
-        plots.generations(real, generated)
+    with pytest.raises(ValueError, match=f"plots.generation_points: .*{message}"):
+        generations(real, generated)
 
 
 # Joint representations
@@ -396,7 +411,7 @@ def places(panel):
 
 def test_representations_number_of_like_and_of_separate_groups():
     clouds = {"blind": cloud(60, 8, 0), "UMDF": cloud(60, 6, 1) + 10 * SIGNS[:, None] * (SIGNS[:, None] != 0)}
-    figure = plots.representations(clouds, SIGNS, title="a title")
+    figure = representations(clouds, SIGNS, title="a title")
     assert accuracies(figure) == [pytest.approx(0.5, abs=0.2), 1.0]
     for panel, name in zip(figure.axes, clouds, strict=True):
         assert panel.get_title() == name and panel.get_ylabel() == "t-SNE 2" and panel.get_legend() is None
@@ -410,8 +425,8 @@ def test_representations_leave_neutral_samples_out_of_the_number():
     clouds = {
         "UMDF": torch.where(SIGNS[:, None] == 0, 100 * cloud(60, 4, 0), cloud(60, 4, 1, shift=10) * SIGNS[:, None])
     }
-    assert accuracies(plots.representations(clouds, SIGNS)) == [1.0]
-    moved = plots.representations(
+    assert accuracies(representations(clouds, SIGNS)) == [1.0]
+    moved = representations(
         clouds, SIGNS, neutral=-1.0
     )  # what was negative is neutral, what was neutral positive
     assert legend(moved) == ["neutral (20)", "positive (40)"]
@@ -419,7 +434,7 @@ def test_representations_leave_neutral_samples_out_of_the_number():
 
 
 def test_representations_of_sentiments_differ_in_marker_and_lightness():
-    points = plots.representations({"UMDF": cloud(60, 4, 0)}, SIGNS).axes[0].collections
+    points = representations({"UMDF": cloud(60, 4, 0)}, SIGNS).axes[0].collections
     assert len({p.get_paths()[0].vertices.tobytes() for p in points}) == 3
     lightness = sorted(p.get_facecolor()[0, :3] @ [0.2126, 0.7152, 0.0722] for p in points)
     assert np.diff(lightness).min() > 0.1
@@ -429,7 +444,7 @@ def test_representations_show_the_same_samples_in_each_panel():
     clouds = {"a": cloud(60, 8, 0), "b": cloud(60, 8, 0), "c": cloud(60, 8, 1)}
 
     def drawn(seed):
-        figure = plots.representations(clouds, SIGNS, seed=seed, limit=30)
+        figure = representations(clouds, SIGNS, seed=seed, limit=30)
         shown = [places(panel) for panel in figure.axes]
         assert {len(place) for place in shown} == {30}
         assert len({tuple(len(p.get_offsets()) for p in panel.collections) for panel in figure.axes}) == 1
@@ -443,30 +458,30 @@ def test_representations_show_the_same_samples_in_each_panel():
 def test_representations_of_classes():
     number = torch.tensor([0, 2, 3] * 10 + [1] * 4)
     clouds = {"UMDF": cloud(34, 4, 0) + 20 * torch.eye(4)[number]}
-    figure = plots.representations(clouds, number, names=["happy", "sad", "neutral", "angry"])
+    figure = representations(clouds, number, names=["happy", "sad", "neutral", "angry"])
     assert legend(figure) == ["happy (10)", "sad (4)", "neutral (10)", "angry (10)"]
     # Four sad samples are too few for five folds; a class that is called neutral is one like the others.
     assert figure.axes[0].get_xlabel().endswith("3 of 4 classes:\naccuracy 1.00 (0.33 = chance)")
     points = figure.axes[0].collections
     assert len({tuple(p.get_facecolor()[0]) for p in points}) == 4
     assert len({p.get_paths()[0].vertices.tobytes() for p in points}) == 4
-    two = plots.representations({"UMDF": clouds["UMDF"][:30]}, number[:30].clamp(max=2))
+    two = representations({"UMDF": clouds["UMDF"][:30]}, number[:30].clamp(max=2))
     assert legend(two) == ["class 0 (10)", "class 2 (20)"]
     assert two.axes[0].get_xlabel().endswith("class 0 vs class 2:\naccuracy 1.00 (0.50 = chance)")
 
 
 def test_representations_that_are_all_the_same_are_one_dot():
     rounding = 1e-8 * cloud(60, 4, 0)
-    figure = plots.representations({"zero": torch.zeros(60, 4), "collapsed": 0.1 + rounding}, SIGNS)
+    figure = representations({"zero": torch.zeros(60, 4), "collapsed": 0.1 + rounding}, SIGNS)
     assert accuracies(figure) == [0.5, 0.5]
     for panel in figure.axes:
         assert not places(panel).any() and [t.get_text() for t in panel.texts] == ["all the same"]
-    assert not plots.representations({"UMDF": rounding}, SIGNS).axes[0].texts  # small, yet not the same
+    assert not representations({"UMDF": rounding}, SIGNS).axes[0].texts  # small, yet not the same
 
 
 def test_representations_of_few_samples_and_of_four_methods():
     names = ["UMDF", "MissModal", "CorrKD", "late fusion"]
-    figure = plots.representations({m: cloud(5, 3, k) for k, m in enumerate(names)}, SIGNS[:5])
+    figure = representations({m: cloud(5, 3, k) for k, m in enumerate(names)}, SIGNS[:5])
     assert [panel.get_title() for panel in figure.axes] == names
     assert len({panel.get_position().y0 for panel in figure.axes}) == 2  # three on a line
 
@@ -493,7 +508,7 @@ NAN = cloud(9, 4, 0).index_fill(0, torch.tensor([3]), float("nan"))
 )
 def test_representations_refuse(clouds, value, options, message):
     with pytest.raises(ValueError, match=message):
-        plots.representations(clouds, value, **options)
+        representations(clouds, value, **options)
 
 
 # Scores against missingness
@@ -585,20 +600,20 @@ DRAWN = {
     "missingness": lambda: plots.missingness(FRAMES, title="a title"),
     "frames": lambda: plots.missingness(REAL, title="a title", real=REAL),
     "losses": lambda: plots.losses(history({"a long stage name": 2, "another long one": 3, "the last stage": 90})),
-    "embeddings": lambda: plots.embeddings(*2 * [{m: cloud(12, 3, 0) for m in ("image", "text", "audio")}]),
-    "generations": lambda: plots.generations(
+    "embeddings": lambda: embeddings(*2 * [{m: cloud(12, 3, 0) for m in ("image", "text", "audio")}]),
+    "generations": lambda: generations(
         tokens(12, 0, ("text", "audio", "vision")),
         {f"n = {10**k}": tokens(12, k, ("text", "audio", "vision")) for k in range(5)},
         title="a title",
     ),
-    "generations of long names": lambda: plots.generations(
+    "generations of long names": lambda: generations(
         tokens(6, 0, LONG), {f"a panel whose name is longer than it {k}": tokens(6, k, LONG) for k in range(3)}
     ),
-    "representations": lambda: plots.representations(
+    "representations": lambda: representations(
         {f"a method whose name is longer than its panel {k}": cloud(60, 3, k) for k in range(4)}, SIGNS, title="a title"
     ),
-    "one representation": lambda: plots.representations({"UMDF": cloud(60, 3, 0)}, SIGNS, title="a title"),
-    "classes": lambda: plots.representations(
+    "one representation": lambda: representations({"UMDF": cloud(60, 3, 0)}, SIGNS, title="a title"),
+    "classes": lambda: representations(
         {"UMDF": cloud(60, 3, 0)}, torch.arange(60) % 7, names=[f"a long emotion {k}" for k in range(7)]
     ),
     "two scores": lambda: plots.degradation(
@@ -643,17 +658,22 @@ def test_save_writes_one_file_whole_or_not_at_all(tmp_path, monkeypatch):
 # Predicted against true
 
 
+def agreement(panels, title=""):
+    return plots.agreement(plots.agreement_points(panels), title)
+
+
 def test_agreement_draws_every_row_and_says_what_a_constant_is_worth():
     truth = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])
     panels = {
-        "perfect": (truth, truth),
-        "half": (truth, truth / 2),
-        "constant": (truth, torch.ones(5)),
-        "one more": (truth, -truth),
+        ("perfect", "text"): (truth, truth),
+        ("half", "text"): (truth, truth / 2),
+        ("constant", "text"): (truth, torch.ones(5)),
+        ("half", "audio"): (truth, -truth),
     }
-    figure = plots.agreement(panels, "a title")
+    figure = agreement(panels, "a title")
     drawn = [p for p in figure.axes if p.get_visible()]
-    assert [p.get_title() for p in drawn] == list(panels) and figure.get_suptitle() == "a title"
+    assert [p.get_title() for p in drawn] == ["perfect, text", "half, text", "constant, text", "half, audio"]
+    assert figure.get_suptitle() == "a title"
     notes = ["mae 0.00, slope 1.00", "mae 0.60, slope 0.50", "mae 1.40, slope 0.00", "mae 2.40, slope -1.00"]
     assert [p.get_xlabel().split("\n")[1] for p in drawn] == notes
     for panel, (_, said) in zip(drawn, panels.values(), strict=True):
@@ -663,7 +683,56 @@ def test_agreement_draws_every_row_and_says_what_a_constant_is_worth():
     assert_texts_are_apart(figure)
 
 
-@pytest.mark.parametrize("panels", [{}, {"one": (torch.ones(1), torch.ones(1))}, {"a": (torch.ones(3), torch.ones(2))}])
+@pytest.mark.parametrize(
+    "panels", [{}, {("one", ""): (torch.ones(1), torch.ones(1))}, {("a", ""): (torch.ones(3), torch.ones(2))}]
+)
 def test_agreement_refuses_what_it_cannot_draw(panels):
     with pytest.raises(ValueError, match="nothing to draw|needs at least two of each"):
-        plots.agreement(panels)
+        agreement(panels)
+
+
+# Points as files
+
+
+POINTS = {
+    "embeddings": lambda: plots.embedding_points({"image": cloud(12, 3, 0)}, {"image": cloud(9, 3, 1)}),
+    "generations": lambda: plots.generation_points(tokens(6, 0), {f"n = {k}": tokens(6, k) for k in (100, 20)}),
+    "representations": lambda: plots.representation_points({"UMDF": cloud(60, 3, 0), "b": cloud(60, 3, 1)}, SIGNS),
+    "agreement": lambda: plots.agreement_points({("UMDF", "text"): (cloud(9, 1, 0)[:, 0], cloud(9, 1, 1)[:, 0])}),
+}
+
+
+@pytest.mark.parametrize("kind", POINTS)
+def test_points_from_a_file_are_drawn_as_they_are(kind, tmp_path):
+    points = POINTS[kind]()
+    path = plots.save_points(points, tmp_path / "new", f"{kind}_1")
+    assert list(path.parent.iterdir()) == [path] and path.name == f"{kind}_1.csv"
+    straight, read = (getattr(plots, kind)(table) for table in (points, pd.read_csv(path)))
+    for one, other in zip(straight.axes, read.axes, strict=True):
+        assert [getattr(one, f"get_{t}")() for t in ("title", "xlabel")] == [
+            getattr(other, f"get_{t}")() for t in ("title", "xlabel")
+        ]
+        for a, b in zip(one.collections, other.collections, strict=True):
+            assert a.get_label() == b.get_label() or a.get_label().startswith("_")
+            a, b = (np.asarray(c.get_offsets()) for c in (a, b))
+            np.testing.assert_allclose(a[np.lexsort(a.T.round(4))], b[np.lexsort(b.T)], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", POINTS)
+def test_no_order_of_samples_is_left_in_a_file(kind, tmp_path):
+    points = POINTS[kind]()
+    groups = list(points.select_dtypes(exclude="number"))
+    shuffled = points.sample(frac=1, random_state=0)
+    first_seen = points[groups].drop_duplicates().reset_index(drop=True).reset_index(names="at")
+    shuffled = shuffled.merge(first_seen, on=groups).sort_values("at", kind="stable").drop(columns="at")
+    files = [plots.save_points(table, tmp_path, f"p{k}").read_bytes() for k, table in enumerate((points, shuffled))]
+    assert files[0] == files[1] and not points.equals(shuffled.reset_index(drop=True))
+
+
+@pytest.mark.parametrize("kind", POINTS)
+def test_points_that_lack_a_column_are_refused(kind):
+    points = POINTS[kind]()
+    for column in points:
+        named = "class" if column == "sentiment" else column
+        with pytest.raises(ValueError, match=f"plots.{kind}: the table has no column '{named}'"):
+            getattr(plots, kind)(points.drop(columns=column))

@@ -279,16 +279,22 @@ def undisturbed(tmp_path_factory):
     return table(out)
 
 
+def command_line(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
+
+
 def victims(process, kind):
     """Processes below a call: workers, the kernels below them, or the call itself, which holds the scheduler."""
     if kind == "scheduler":
         return [process]
     below = process.children(recursive=True)
-    kernels = [p for p in below if any("ipykernel_launcher" in word for word in p.cmdline())]
+    kernels = [p for p in below if "ipykernel_launcher" in command_line(p)]
     if kind == "kernel":
         return kernels
-    parents = {k.ppid() for k in kernels}
-    return [p for p in below if p.pid in parents]
+    return [p for p in below if "spawn_main" in command_line(p)]
 
 
 @pytest.mark.timeout(600)

@@ -48,14 +48,22 @@ def local(workers: int | None, runs: int) -> Cluster:
 def slurm(workers: int | None, runs: int, options: Mapping[str, Any]) -> Cluster:
     """One SLURM job per worker; options as dask-jobqueue's SLURMCluster takes them: memory, walltime, queue, account, ...
 
-    Raises RunError for an option that it does not take.
+    A job that ends early, by its walltime or by hand, is replaced. Raises RunError for an option that does not exist.
     """
     from dask_jobqueue import SLURMCluster
 
-    asked = {"cores": 1, "processes": 1, "memory": "4GB", "job_script_prologue": ["export OMP_NUM_THREADS=1"], **options}
+    asked = {
+        "cores": 1,
+        "processes": 1,
+        "memory": "4GB",
+        "job_script_prologue": ["export OMP_NUM_THREADS=1"],
+        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        **options,
+    }
+    jobs = min(workers or runs, runs)
     try:
         cluster = SLURMCluster(**asked)
-        cluster.scale(jobs=min(workers or runs, runs))
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
     except (TypeError, ValueError, OSError, RuntimeError) as e:
         raise RunError(f"--slurm: {e}") from None
     return cluster
