@@ -7,7 +7,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test lab notebooks bench
+.PHONY: demo test lab notebooks results bench
 
 demo: $(READY)
 	$(BIN)/python -m mmlib.runs notebooks/studies/demo.yaml --fresh
@@ -32,6 +32,13 @@ notebooks: $(READY)
 		$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
 			"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info" $$nb || exit 1; \
 	done
+
+# Everything that is drawn or said from data/results: figures, the results notebook, the README's blocks.
+results: $(READY)
+	mkdir -p runs
+	cd notebooks && ../$(BIN)/papermill results.ipynb ../runs/results.ipynb -p figures_dir ../figures --log-level WARNING
+	$(MAKE) notebooks NOTEBOOKS=notebooks/results.ipynb
+	$(BIN)/python -m mmlib.readme
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench
