@@ -119,9 +119,9 @@ def test_tasks_of_dask_run_in_jobs(node, tmp_path):
 
 def test_a_study_through_slurm_has_the_rows_of_a_direct_call(node, tmp_path):
     study = ["-m", "mmlib.runs", runs.ROOT / "notebooks/studies/smoke.yaml", "--only", "*seed=[01]*", "--workers", "2"]
-    options = ["--slurm", "memory=2GB", "walltime=00:20:00", "interface=lo", f"log_directory={tmp_path}/jobs"]
+    options = ["--slurm", "memory=2GB", "walltime=00:20:00", "interface=lo"]
     done = node(sys.executable, *study, "--out", tmp_path / "slurm", *options)
     assert done.returncode == 0 and "2 runs finished, 0 failed" in done.stdout, done.stdout + done.stderr
     subprocess.run([sys.executable, *study, "--out", tmp_path / "direct"], check=True, capture_output=True)
     pd.testing.assert_frame_equal(runs.collect(tmp_path / "slurm"), runs.collect(tmp_path / "direct"))
-    assert len(list((tmp_path / "jobs").glob("dask-worker-*.err"))) >= 2
+    assert len(list((tmp_path / "slurm" / "jobs").glob("dask-worker-*.err"))) >= 2

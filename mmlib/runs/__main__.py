@@ -100,7 +100,7 @@ def _carry_out(
     cluster = options.scheduler
     try:
         if slurm is not None:
-            cluster = engine.slurm(options.workers, len(to_do), slurm)
+            cluster = engine.slurm(options.workers, len(to_do), slurm, to_do[0].folder.parent / "jobs")
         elif not cluster:
             cluster = engine.local(options.workers, len(to_do))
         engine.carry_out(to_do, cluster, ended)

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -45,10 +46,10 @@ def local(workers: int | None, runs: int) -> Cluster:
     )
 
 
-def slurm(workers: int | None, runs: int, options: Mapping[str, Any]) -> Cluster:
+def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path) -> Cluster:
     """One SLURM job per worker; options as dask-jobqueue's SLURMCluster takes them: memory, walltime, queue, account, ...
 
-    A job that ends early, by its walltime or by hand, is replaced. Raises RunError for an option that does not exist.
+    logs: the folder for what jobs write. A job that ends early, by its walltime or by hand, is replaced. Raises RunError for an option that does not exist.
     """
     from dask_jobqueue import SLURMCluster
 
@@ -57,6 +58,7 @@ def slurm(workers: int | None, runs: int, options: Mapping[str, Any]) -> Cluster
         "processes": 1,
         "memory": "4GB",
         "job_script_prologue": ["export OMP_NUM_THREADS=1"],
+        "log_directory": str(logs),
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         **options,
     }
