@@ -49,7 +49,8 @@ def local(workers: int | None, runs: int) -> Cluster:
 def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path) -> Cluster:
     """One SLURM job per worker; options as dask-jobqueue's SLURMCluster takes them: memory, walltime, queue, account, ...
 
-    logs: the folder for what jobs write. A job that ends early, by its walltime or by hand, is replaced. Raises RunError for an option that does not exist.
+    logs: the folder for what jobs write. A job that ends early, by its walltime or by hand, is replaced. Raises RunError
+    for an option that does not exist.
     """
     from dask_jobqueue import SLURMCluster
 
