@@ -40,7 +40,7 @@ def local(workers: int | None, runs: int) -> Cluster:
         n_workers=workers,
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         memory_limit=0,  # a worker only waits for its kernel
         silence_logs=logging.CRITICAL,
     )

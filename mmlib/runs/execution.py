@@ -120,7 +120,7 @@ def _papermill(run: Run, log: TextIO) -> None:
     import papermill  # takes a second to import, and notebooks that only record do not need it
 
     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.notebook.name} on {platform.node()}, process {os.getpid()}\n")
-    began = time.monotonic()
+    began, outcome = time.monotonic(), "stopped"
     try:
         papermill.execute_notebook(
             str(run.notebook),
@@ -139,6 +139,9 @@ def _papermill(run: Run, log: TextIO) -> None:
     except DeadKernelError:
         outcome = "the kernel was killed; out of memory?"
         raise RunError(outcome) from None
+    except OSError as e:
+        outcome = str(e)
+        raise
     finally:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {outcome}, {time.monotonic() - began:.1f} s\n")
 
