@@ -105,6 +105,7 @@ def test_a_missing_study_and_wrong_options_are_clear_errors(tmp_path, capsys):
         ([str(path), "--set", "seed"], "--set seed: it must be NAME=VALUE"),
         ([str(path), "--set", "seed=["], "is not YAML"),
         ([str(path), "--only", "*seed=9*"], "no run matches"),
+        ([str(path), "--kernel", "cobol"], "no Jupyter kernel 'cobol' here; there are"),
         ([str(path), "--slurm", "memory"], "--slurm memory: it must be NAME=VALUE"),
     ]:
         assert main([*arguments, "--out", str(tmp_path / "out")]) == 2

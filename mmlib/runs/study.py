@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jupyter_client.kernelspec import KernelSpecManager
 
 from mmlib.runs.execution import Run
 from mmlib.runs.parameters import check_parameters
@@ -29,8 +30,11 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
     run depends on. changes: parameters set for every entry; a value given here replaces a grid axis of that name.
     `$NAME` in a value stands for an environment variable.
     Raises RunError for a study that is none, unknown notebooks, parameters or keys, values of a wrong type, an unset
-    variable, a file that is not there, and two runs that are the same.
+    variable, a file or kernel that is not there, and two runs that are the same.
     """
+    kernels = KernelSpecManager().find_kernel_specs()
+    if kernel not in kernels:
+        raise RunError(f"no Jupyter kernel {kernel!r} here; there are {', '.join(sorted(kernels))}")
     runs: dict[Path, Run] = {}
     for notebook, point, parameters in _points(study, changes or {}):
         check_parameters(notebook, parameters)
