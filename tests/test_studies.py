@@ -98,6 +98,13 @@ def test_a_wrong_study_starts_nothing(text, message, tmp_path, capsys, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"cells": 3}', '{"cells": [{"cell_type": "code"}]}'])
+def test_a_file_that_is_no_notebook_is_a_clear_error(content, tmp_path):
+    (tmp_path / "x.ipynb").write_text(content)
+    with pytest.raises(runs.RunError, match="x.ipynb is not a notebook of format 4"):
+        runs.plan(study(tmp_path, [{"notebook": str(tmp_path / "x.ipynb")}]), tmp_path / "out")
+
+
 def test_a_missing_study_and_wrong_options_are_clear_errors(tmp_path, capsys):
     path = study(tmp_path, [{"notebook": str(notebook(tmp_path, RECORDING))}])
     for arguments, message in [
@@ -321,9 +328,9 @@ def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path, undistur
         assert call.wait(400) == 1
     told = out.with_suffix(".log").read_text()
     if kind == "worker" and hit:
-        assert "4 runs finished, 1 failed" in told, f"another worker takes over (killed after {delay:.2f} s): {told}"
+        assert "3 runs finished, 1 failed" in told, f"another worker takes over (killed after {delay:.2f} s): {told}"
     again = subprocess.run(command(SMOKE, out, "--workers", "2"), capture_output=True, text=True)
-    assert "4 runs finished, 1 failed" in again.stdout, f"killed after {delay:.2f} s: {again.stdout}{again.stderr}"
+    assert "3 runs finished, 1 failed" in again.stdout, f"killed after {delay:.2f} s: {again.stdout}{again.stderr}"
     assert all(p.read_text() == text for p, text in finished.items()), "what was finished stays as it was"
     pd.testing.assert_frame_equal(table(out), undisturbed)
 

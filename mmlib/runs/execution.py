@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nbclient.exceptions import DeadKernelError
-
 from mmlib.runs.parameters import check_parameters
 from mmlib.runs.records import RECORD, REQUEST, RunError, write
 from mmlib.runs.versions import Version
@@ -117,7 +115,8 @@ def _claim(run: Run) -> None:
 
 
 def _papermill(run: Run, log: TextIO) -> None:
-    import papermill  # takes a second to import, and notebooks that only record do not need it
+    import papermill  # two seconds, and notebooks that only record need neither
+    from nbclient.exceptions import DeadKernelError
 
     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.notebook.name} on {platform.node()}, process {os.getpid()}\n")
     began, outcome = time.monotonic(), "stopped"

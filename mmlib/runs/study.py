@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jupyter_client.kernelspec import KernelSpecManager
 
 from mmlib.runs.execution import Run
 from mmlib.runs.parameters import check_parameters
@@ -32,6 +31,8 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
     Raises RunError for a study that is none, unknown notebooks, parameters or keys, values of a wrong type, an unset
     variable, a file or kernel that is not there, and two runs that are the same.
     """
+    from jupyter_client.kernelspec import KernelSpecManager
+
     kernels = KernelSpecManager().find_kernel_specs()
     if kernel not in kernels:
         raise RunError(f"no Jupyter kernel {kernel!r} here; there are {', '.join(sorted(kernels))}")
