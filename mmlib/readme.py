@@ -56,12 +56,16 @@ def claims() -> str:
 def comparison() -> str:
     """Average ranks of all systems on equal terms, as markdown."""
     blocks = ranks.comparison(runs.results("compare"))
-    columns = {}
+    columns, said = {}, []
     for title, table in blocks.items():
-        heading = f"{title} ({len(table)} blocks, critical difference {ranks.nemenyi(table).cd:.2f})"
-        columns[heading] = ranks.average_ranks(table)
+        average, cd = ranks.average_ranks(table), ranks.nemenyi(table).cd
+        columns[f"{title} ({len(table)} blocks, critical difference {cd:.2f})"] = average
+        apart = average.index[(average - average[DROPOUT[0]]).abs() > cd]
+        p = ranks.friedman(table.drop(columns="prior")).chi2_p
+        names = ", ".join(apart) or "none"
+        said.append(f"*{title}*: told apart from {DROPOUT[0]}: {names}; Friedman's test without the prior: p = {p:.2f}.")
     by_rank = pd.DataFrame(columns).rename_axis("method")
-    return show.table(by_rank.sort_values(list(columns)[0]), digits=2).data
+    return show.table(by_rank.sort_values(list(columns)[0]), digits=2).data + "\n\n" + " ".join(said)
 
 
 BLOCKS = {"results": results, "claims": claims, "comparison": comparison}

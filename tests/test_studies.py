@@ -120,6 +120,13 @@ def test_a_missing_study_and_wrong_options_are_clear_errors(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_a_wrong_number_of_workers_is_an_error(workers, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(SMOKE), "--out", str(tmp_path / "out"), f"--workers={workers}"])
+    assert "is no number of workers" in capsys.readouterr().err
+
+
 def test_relative_paths_are_the_caller_s_and_variables_are_replaced(tmp_path, monkeypatch):
     (tmp_path / "books").mkdir()
     nb = notebook(tmp_path / "books", RECORDING)

@@ -45,8 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as e:
         print(e, file=sys.stderr)
     finished = [run for run in runs if run.finished]
-    if finished:
-        _report(finished, options.results)
+    try:
+        if finished:
+            _report(finished, options.results)
+    except (RunError, OSError) as e:
+        print(e, file=sys.stderr)
+        return 1
     if failures:
         _failed(failures, out)
     left = len(runs) - len(finished) - len(failures)
@@ -69,13 +73,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="say what would run, and stop")
     add("--results", type=Path, metavar="CSV", help="write the rows of all finished runs to this file")
     add("--kernel", default="python3", help="the Jupyter kernel (default: python3, of this environment)")
-    add("--workers", type=int, metavar="N", help="how many at a time (default: one per GPU, else one per core)")
+    add("--workers", type=_positive, metavar="N", help="how many at a time (default: one per GPU, else one per core)")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask scheduler, whose workers share FOLDER")
     where.add_argument(
         "--slurm", nargs="*", metavar="NAME=VALUE", help="workers as SLURM jobs: memory=8GB walltime=04:00:00 queue=..."
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers; give 1 or more")
+    return int(text)
 
 
 def _carry_out(
