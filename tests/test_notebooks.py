@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mmlib import figures, published, runs
+from mmlib.models import MODELS
 from mmlib.runs.parameters import assignments
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
@@ -76,3 +77,8 @@ def test_every_published_table_and_figure_has_its_studies():
 def test_every_notebook_is_in_the_demo():
     named = {entry["notebook"] for entry in yaml.safe_load((runs.ROOT / "notebooks/studies/demo.yaml").read_text())}
     assert named == {p.name for p in TRAINING}
+
+
+def test_the_comparison_trains_every_system():
+    source = "".join(c.source for c in code(runs.ROOT / "notebooks/compare.ipynb"))
+    assert all(f'("{name}", ' in source for name in MODELS), "one line in SYSTEMS of compare.ipynb"
