@@ -84,6 +84,7 @@ def test_plan_expands_the_grid_and_names_runs_by_their_point(tmp_path):
         ("- {", "is not YAML"),
         ("- notebook: NB\n  parameters: {method: $NO_SUCH_FOLDER/a.npz}", "no NO_SUCH_FOLDER; set it"),
         ("- notebook: NB\n  parameters: {method: $THERE/a.npz}", "there is no .*/a.npz"),
+        ("- notebook: NB\n  parameters: {method: a.npz}", "method is a.npz, and there is no a.npz"),
     ],
 )
 def test_a_wrong_study_starts_nothing(text, message, tmp_path, capsys, monkeypatch):

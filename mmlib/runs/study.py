@@ -19,6 +19,7 @@ from mmlib.runs.parameters import check_parameters
 from mmlib.runs.records import ROOT, RunError
 from mmlib.runs.versions import Version
 
+_FILES = (".npz", ".csv", ".pkl", ".h5", ".hdf5", ".json")  # a value that ends so is taken for a file
 _KEYS = ("notebook", "parameters", "grid")
 
 
@@ -94,6 +95,7 @@ def _located(where: str, name: str, value: Any) -> Any:
             f"--set {name}=PATH"
         )
     located = os.path.expandvars(value)
-    if located != value and not Path(located).exists():
-        raise RunError(f"{where}: {name} is {value}, and there is no {located}")
+    named = located != value or Path(located).suffix in _FILES
+    if named and not Path(located).exists():
+        raise RunError(f"{where}: {name} is {value}, and there is no {located} (seen from {Path.cwd()})")
     return str(Path(located).resolve()) if Path(located).exists() else located
