@@ -79,7 +79,7 @@ def smcir_fig2(points: pd.DataFrame) -> Figure:
     _require(points, ["system", "condition", "truth", "prediction"], "smcir_fig2")
     systems, conditions = (list(dict.fromkeys(points[column])) for column in ("system", "condition"))
     figure, panels = _panels(PAGE, 0.4 + 1.75 * len(systems), len(systems), len(conditions), sharex=True, sharey=True)
-    ends = points["truth"].min(), points["truth"].max()
+    ends = float(points["truth"].min()), float(points["truth"].max())
     for system, line in zip(systems, panels, strict=True):
         for condition, panel in zip(conditions, line, strict=True):
             rows = points[(points["system"] == system) & (points["condition"] == condition)]

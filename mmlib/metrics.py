@@ -91,7 +91,7 @@ def better(metric: str, new: float, old: float) -> bool:
     """Whether `new` beats `old`: lower for mae, higher for every other metric. nan never beats, any number beats it."""
     if math.isnan(new) or math.isnan(old):
         return math.isnan(old) and not math.isnan(new)
-    return new < old if metric == "mae" else new > old
+    return bool(new < old if metric == "mae" else new > old)
 
 
 def _check(task: str, logits: Tensor, target: Tensor) -> None:

@@ -679,7 +679,7 @@ def agreement(points: pd.DataFrame, title: str = "") -> Figure:
     lines = math.ceil(len(parts) / columns)
     figure, axes = plt.subplots(lines, columns, figsize=(WIDTH, 2.9 * lines), squeeze=False, sharex=True, sharey=True)
     plt.close(figure)
-    ends = points["truth"].min(), points["truth"].max()
+    ends = float(points["truth"].min()), float(points["truth"].max())
     for panel, (name, rows) in zip(axes.flat, parts):
         note = draw_agreement(panel, rows, ends)
         panel.set(title=textwrap.fill(", ".join(name), 30), xlabel=f"true value\n{note}")

@@ -9,7 +9,7 @@ condition, or `blocks(rows).groupby("dataset").mean()`.
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ class Paired(NamedTuple):
 
 
 def blocks(
-    rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: Literal["condition", "seed"] = "condition"
+    rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: str = "condition"
 ) -> pd.DataFrame:
     """The scores side by side: one line per block, one column per method, both in order of appearance.
 

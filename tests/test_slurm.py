@@ -58,6 +58,11 @@ def node() -> Node:
     return run
 
 
+def interruptible() -> None:
+    """A test run in the background ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def left_of(folder: Path) -> list[int]:
     """Processes that know the node of this folder: its daemons and whatever its jobs started."""
     mark = f"SLURM_CONF={folder}/slurm.conf".encode()
@@ -96,7 +101,7 @@ def test_an_interrupt_ends_daemons_and_jobs(node, how):
     node("true")  # skips where there is no node
     work = "dirname $SLURM_CONF; srun sh -c '(setsid sleep 300 >/dev/null 2>&1 &); echo started; sleep 300'"
     pipe = subprocess.PIPE
-    with subprocess.Popen([SCRIPT, "sh", "-c", work], stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen([SCRIPT, "sh", "-c", work], stdout=pipe, stderr=pipe, text=True, preexec_fn=interruptible) as process:
         try:
             folder = Path(process.stdout.readline().strip())
             assert process.stdout.readline() == "started\n" and len(left_of(folder)) >= 6

@@ -37,9 +37,15 @@ def command(study, out, *options):
     return [sys.executable, "-m", "mmlib.runs", str(study), "--out", str(out), *options]
 
 
+def interruptible():
+    """A test run in the background ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(study, out, *options):
     log = open(out.with_suffix(".log"), "w")
-    return subprocess.Popen(command(study, out, *options), stdout=log, stderr=log, start_new_session=True)
+    call = command(study, out, *options)
+    return subprocess.Popen(call, stdout=log, stderr=log, start_new_session=True, preexec_fn=interruptible)
 
 
 def table(out):
