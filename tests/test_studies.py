@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from mmlib import runs
-from mmlib.runs.__main__ import main
+from mmlib.runs.__main__ import _beside_oracle, main
 from mmlib.runs.execution import attempt
 from tests.test_runs import RECORDING, notebook
 
@@ -214,6 +214,20 @@ def test_a_study_skips_what_is_finished_and_says_what_failed(tmp_path, capsys):
     assert len(runs.collect(out)) == 2, "what was replaced does not count"
 
 
+def test_the_report_keeps_data_sets_and_their_metrics_apart():
+    rows = [
+        {"paper": "p", "dataset": d, "protocol": "c", "condition": c, "method": m, "variant": "", "metric": k, "value": v}
+        for d, metrics in {"a": {"mae": 1.0, "corr": 9.0}, "b": {"ua": 3.0}}.items() for k, w in metrics.items()
+        for c in ("x", "y") for m, v in (("m", w), ("m", w + 1), ("oracle", 7 * w))
+    ]  # fmt: skip
+    table = _beside_oracle(pd.DataFrame(rows))
+    lines = table[["dataset", "tested under", "metric", "method", "score", "oracle"]].values.tolist()
+    assert lines == [
+        [d, c, k, "m", f"{w + 0.5:.3f} ± {0.5**0.5:.3f}", f"{7 * w:.3f}"]
+        for d, k, w in (("a", "mae", 1), ("b", "ua", 3)) for c in "xy"
+    ]  # fmt: skip
+
+
 def test_a_thousand_finished_runs_are_resumed_in_five_seconds(tmp_path, capsys):
     nb = notebook(tmp_path, RECORDING)
     path = study(tmp_path, [{"notebook": str(nb), "grid": {"seed": list(range(1000))}}])
@@ -394,6 +408,16 @@ def test_a_scheduler_elsewhere_that_dies_costs_the_running_runs_alone(tmp_path):
         worker.kill()
         worker.wait()
         scheduler.wait()
+
+
+def test_a_run_that_kills_every_worker_fails_alone(tmp_path, capfd):
+    nb = notebook(tmp_path, "import os\nif seed == 0:\n    os.kill(os.getppid(), 9)", RECORDING)
+    path = study(tmp_path, [{"notebook": str(nb), "grid": {"seed": [0, 1]}}])
+    assert main([str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+    told = capfd.readouterr().out
+    assert "1 runs finished, 1 failed" in told and "its worker died under it, again and again" in told
+    (log,) = (tmp_path / "out").glob("*seed=0*/log.txt")
+    assert log.read_text().count("tiny.ipynb on") == 3
 
 
 def test_a_scheduler_that_does_not_answer_is_a_clear_error(tmp_path, capsys):

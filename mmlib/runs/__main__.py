@@ -165,7 +165,7 @@ def _report(runs: list[Run], results: Path | None) -> None:
     if results:
         write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
-    print("\nTest split, the main metric of each paper, mean ± standard deviation over seeds:\n")
+    print("\nTest split, the main metric of each data set, mean ± standard deviation over seeds:\n")
     print(_beside_oracle(rows).to_string(index=False))
     print("\nExecuted notebooks and figures:")
     for run in runs:
@@ -175,9 +175,9 @@ def _report(runs: list[Run], results: Path | None) -> None:
 
 
 def _beside_oracle(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per paper, condition and method, with the oracle's score in the same condition and what is missing to it."""
-    rows = rows[rows["metric"] == rows.groupby("paper")["metric"].transform("first")]
-    place, system = ["paper", "protocol", "condition"], ["method", "variant"]
+    """One line per data set, condition and method, with the oracle's score beside it."""
+    rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
+    place, system = ["paper", "dataset", "protocol", "condition"], ["method", "variant"]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
     oracle = rows[is_oracle].groupby(place)["value"].mean()
     table = (
@@ -188,8 +188,6 @@ def _beside_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     table["score"] = table.pop("mean").map("{:.3f}".format) + deviation
     table["oracle"] = [f"{b:.3f}" if pd.notna(b) else "" for b in best]
     return table.rename(columns={"protocol": "trained under", "condition": "tested under"})
-
-
 
 
 if __name__ == "__main__":

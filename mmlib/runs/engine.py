@@ -18,6 +18,8 @@ from mmlib.runs.execution import Outcome, Run, attempt
 from mmlib.runs.records import RECORD, RunError
 
 _TRIES = 3  # of a run whose worker dies under it
+# A scheduler reads this when it is made: here, before one is.
+dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1})
 
 
 class OneGPU(WorkerPlugin):
@@ -82,7 +84,7 @@ def carry_out(runs: Sequence[Run], cluster: Cluster | str, report: Callable[[Out
         client = Client(cluster, timeout=10)
     except (OSError, ValueError) as e:
         raise RunError(f"no Dask scheduler answers at {cluster}: {e}") from None
-    with client, dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1}):
+    with client:
         if isinstance(cluster, LocalCluster):
             client.register_plugin(OneGPU(torch.cuda.device_count()))
         waiting = list(runs)
@@ -109,7 +111,7 @@ def _outcome(future: Future, run: Run) -> Outcome:
     try:
         outcome = future.result()
     except KilledWorker:
-        return Outcome(name, "failed", error=f"its worker died {_TRIES} times under it; out of memory?")
+        return Outcome(name, "failed", error="its worker died under it, again and again; out of memory?")
     except CancelledError:
         raise RunError("the Dask scheduler is lost; call again to go on") from None
     except Exception as e:
