@@ -230,7 +230,7 @@ def test_bad_features(root, case):
 
 def test_nothing_is_converted_before_all_shapes_are_right(root, monkeypatch):
     change(root / VIDEO, S06_E06_589=np.ones((2, 1, 255)))
-    monkeypatch.setattr("mmlib.data.mintrec._rows", None)
+    monkeypatch.setattr("mmlib.data.mintrec.repaired_rows", None)
     refused(root, "'S06_E06_589'", "(2, 1, 255)")
 
 

@@ -239,7 +239,7 @@ def test_wrong_features(root):
 def test_nothing_is_read_before_all_headers_are_right(root, monkeypatch):
     with h5py.File(root / "V/denseface.h5", "a") as file:
         file["Ses03M_script03_2_MXX1"] = np.zeros((3, 2, 342), np.float32)
-    monkeypatch.setattr("mmlib.data.mmin._rows", None)
+    monkeypatch.setattr("mmlib.data.mmin.repaired_rows", None)
     refused(root, "'Ses03M_script03_2_MXX1'", "(3, 2, 342)")
 
 

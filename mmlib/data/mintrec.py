@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmlib.data.dataset import DataError, Dataset
-from mmlib.data.sequences import padded, repaired
+from mmlib.data.sequences import padded, repaired_rows
 
 NAME = "MIntRec"
 INTENTS = (
@@ -72,7 +72,7 @@ def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = N
         arrays[m] = _arrays(path / file, m, _unpickled(path / file), clips, width)
     rows, broken = {}, {}
     for m, found in arrays.items():
-        rows[m], broken[m] = _rows(found)
+        rows[m], broken[m] = repaired_rows(found)
 
     warnings = [
         f"{split} has {count} clips, the complete release has {size}"
@@ -181,14 +181,3 @@ def _arrays(
             )
         arrays.append(frames[: LENGTHS[m]] if x.size else None)
     return arrays
-
-
-def _rows(arrays: list[np.ndarray | None]) -> tuple[list[np.ndarray | None], int]:
-    """The arrays repaired, None where nothing but zeros is left; how many numbers were repaired."""
-    rows, broken = [], 0
-    with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
-        for array in arrays:
-            x, count = (None, 0) if array is None else repaired(array)
-            rows.append(x if x is not None and x.any() else None)
-            broken += count
-    return rows, broken

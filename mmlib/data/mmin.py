@@ -16,7 +16,7 @@ import torch
 from mmlib.data import hdf5
 from mmlib.data.dataset import DataError, Dataset
 from mmlib.data.hdf5 import Hdf5
-from mmlib.data.sequences import padded, repaired
+from mmlib.data.sequences import padded, repaired_rows
 
 NAME = "MMIN"
 LABELS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
@@ -65,7 +65,8 @@ def dataset(
         arrays = {m: _arrays(files[m], ids, width) for m, (_, width, _) in _FILES.items()}
         rows, broken = {}, {}
         for m, found in arrays.items():
-            rows[m], broken[m] = _rows(files[m], found)
+            # MMIN writes zeros where it found no face.
+            rows[m], broken[m] = repaired_rows(None if a is None else files[m].read(a) for a in found)
     with np.errstate(all="ignore"):  # the Dataset refuses what overflows
         rows["audio"] = [None if x is None else (x - mean) / std for x in rows["audio"]]
 
@@ -191,13 +192,3 @@ def _arrays(file: Hdf5, ids: np.ndarray, width: int) -> list:
             f"the longest utterance has {longest} frames; {len(ids)} of them are over {hdf5.MAX_BYTES} bytes"
         )
     return found
-
-
-def _rows(file: Hdf5, arrays: list) -> tuple[list[np.ndarray | None], int]:
-    """Each utterance's frames, None where there are none (MMIN writes zeros where it found no face); numbers repaired."""
-    rows, broken = [], 0
-    for array in arrays:
-        x, count = (None, 0) if array is None else repaired(file.read(array))
-        rows.append(x if x is not None and x.any() else None)
-        broken += count
-    return rows, broken

@@ -1,6 +1,6 @@
 """What the readers of releases share: padding told from frames, broken numbers repaired, rows of any length stacked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,17 @@ def repaired(x: Float[np.ndarray, "*shape"]) -> tuple[Float[np.ndarray, "*shape"
     broken = ~np.isfinite(x)
     count = int(broken.sum())
     return (np.where(broken, np.float32(0), x) if count else x), count
+
+
+def repaired_rows(arrays: Iterable[np.ndarray | None]) -> tuple[list[np.ndarray | None], int]:
+    """Each array repaired, None where nothing but zeros is left or it was None; how many numbers were repaired in all."""
+    rows, broken = [], 0
+    with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
+        for array in arrays:
+            x, count = (None, 0) if array is None else repaired(array)
+            rows.append(x if x is not None and x.any() else None)
+            broken += count
+    return rows, broken
 
 
 def real_frames(x: Float[Tensor, "N T d"]) -> Bool[Tensor, "N T"]:

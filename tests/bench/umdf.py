@@ -11,6 +11,7 @@ from mmlib.data import synthetic
 from mmlib.data.dataset import Batch, Dataset
 from mmlib.models.base import System
 from mmlib.models.umdf import UMDF
+from mmlib.text import mend_torchvision
 
 
 def clips(rows: int) -> Dataset:
@@ -40,10 +41,7 @@ def umdf_step(rows: int, **arguments) -> Callable[[], None]:
 def mult_step(rows: int) -> Callable[[], None] | None:
     """MulT of the package mmsa at the same sizes, with its own optimiser and loss; None where it is not installed."""
     try:
-        operators = torch.library.Library("torchvision", "FRAGMENT")
-        # A CPU-only torch beside the index's torchvision cannot import it, and mmsa imports transformers, which does.
-        for name in ("nms", "qnms"):
-            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        mend_torchvision()  # mmsa imports transformers, which imports it
         from MMSA.models.singleTask.MULT import MULT
     except ImportError:
         return None
