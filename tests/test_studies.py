@@ -215,17 +215,18 @@ def test_a_study_skips_what_is_finished_and_says_what_failed(tmp_path, capsys):
 
 
 def test_the_report_keeps_data_sets_and_their_metrics_apart():
+    scores = {("a", "mae"): 1.0, ("a", "corr"): 9.0, ("b", "ua"): 3.0}
     rows = [
-        {"paper": "p", "dataset": d, "protocol": "c", "condition": c, "method": m, "variant": "", "metric": k, "value": v}
-        for d, metrics in {"a": {"mae": 1.0, "corr": 9.0}, "b": {"ua": 3.0}}.items() for k, w in metrics.items()
-        for c in ("x", "y") for m, v in (("m", w), ("m", w + 1), ("oracle", 7 * w))
+        {"paper": "p", "dataset": d, "protocol": "c", "condition": c, "method": m, "variant": "", "metric": k, "seed": s,
+         "value": w + at}
+        for (d, k), v in scores.items() for c, at in (("x", 0), ("y", 10)) for s in (0, 1)
+        for m, w in (("m", v + s), ("oracle", 7 * v)) if (m, c, d) != ("oracle", "y", "b")
     ]  # fmt: skip
     table = _beside_oracle(pd.DataFrame(rows))
-    lines = table[["dataset", "tested under", "metric", "method", "score", "oracle"]].values.tolist()
-    assert lines == [
-        [d, c, k, "m", f"{w + 0.5:.3f} ± {0.5**0.5:.3f}", f"{7 * w:.3f}"]
-        for d, k, w in (("a", "mae", 1), ("b", "ua", 3)) for c in "xy"
-    ]  # fmt: skip
+    assert table[["dataset", "metric", "method", "test conditions", "score", "oracle"]].values.tolist() == [
+        ["a", "mae", "m", 2, f"6.500 ± {0.5**0.5:.3f}", "12.000"],
+        ["b", "ua", "m", 2, f"8.500 ± {0.5**0.5:.3f}", ""],  # no oracle under y, so none to compare with
+    ]
 
 
 def test_a_thousand_finished_runs_are_resumed_in_five_seconds(tmp_path, capsys):

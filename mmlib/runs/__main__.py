@@ -165,7 +165,7 @@ def _report(runs: list[Run], results: Path | None) -> None:
     if results:
         write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
-    print("\nTest split, the main metric of each data set, mean ± standard deviation over seeds:\n")
+    print("\nTest split, the main metric of each data set, mean over the test conditions ± deviation over seeds:\n")
     print(_beside_oracle(rows).to_string(index=False))
     print("\nExecuted notebooks and figures:")
     for run in runs:
@@ -175,19 +175,20 @@ def _report(runs: list[Run], results: Path | None) -> None:
 
 
 def _beside_oracle(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per data set, condition and method, with the oracle's score beside it."""
+    """One line per data set and system: its mean over all test conditions, beside the oracle's over the same ones."""
     rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
-    place, system = ["paper", "dataset", "protocol", "condition"], ["method", "variant"]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
-    oracle = rows[is_oracle].groupby(place)["value"].mean()
-    table = (
-        rows[~is_oracle].groupby([*place, "metric", *system], sort=False)["value"].agg(["mean", "std"]).reset_index()
-    )
-    best = pd.MultiIndex.from_frame(table[place]).map(oracle)
-    deviation = table.pop("std").map(lambda d: "" if pd.isna(d) else f" ± {d:.3f}")
-    table["score"] = table.pop("mean").map("{:.3f}".format) + deviation
-    table["oracle"] = [f"{b:.3f}" if pd.notna(b) else "" for b in best]
-    return table.rename(columns={"protocol": "trained under", "condition": "tested under"})
+    place, line = ["paper", "dataset", "condition", "seed"], ["paper", "dataset", "protocol", "metric", "method", "variant"]
+    oracle = rows[is_oracle].groupby(place)["value"].mean().rename("oracle")
+    by_seed = rows[~is_oracle].join(oracle, on=place).groupby([*line, "seed"], sort=False)
+    scores = by_seed.agg(tests=("condition", "nunique"), value=("value", "mean"))
+    scores["oracle"] = by_seed["oracle"].agg(lambda v: v.mean(skipna=False))
+    found = scores.groupby(line, sort=False)
+    table = found["tests"].max().to_frame().reset_index()
+    deviation = found["value"].std().map(lambda d: "" if pd.isna(d) else f" ± {d:.3f}")
+    table["score"] = (found["value"].mean().map("{:.3f}".format) + deviation).to_numpy()
+    table["oracle"] = found["oracle"].mean().map(lambda o: "" if pd.isna(o) else f"{o:.3f}").to_numpy()
+    return table.rename(columns={"protocol": "trained under", "tests": "test conditions"})
 
 
 if __name__ == "__main__":
