@@ -413,10 +413,10 @@ def test_a_scheduler_elsewhere_that_dies_costs_the_running_runs_alone(tmp_path):
 
 def test_a_run_that_kills_every_worker_fails_alone(tmp_path, capfd):
     nb = notebook(tmp_path, "import os\nif seed == 0:\n    os.kill(os.getppid(), 9)", RECORDING)
-    path = study(tmp_path, [{"notebook": str(nb), "grid": {"seed": [0, 1]}}])
+    path = study(tmp_path, [{"notebook": str(nb), "grid": {"seed": [0, 1, 2, 3]}}])
     assert main([str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
     told = capfd.readouterr().out
-    assert "1 runs finished, 1 failed" in told and "its worker died under it, again and again" in told
+    assert "3 runs finished, 1 failed" in told and "its worker died under it, again and again" in told
     (log,) = (tmp_path / "out").glob("*seed=0*/log.txt")
     assert log.read_text().count("tiny.ipynb on") == 3
 

@@ -4,14 +4,15 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
 import dask
 import torch
-from dask.distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, as_completed
+from dask.distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, wait
 from distributed.deploy.cluster import Cluster
 
 from mmlib.runs.execution import Outcome, Run, attempt
@@ -88,22 +89,47 @@ def carry_out(runs: Sequence[Run], cluster: Cluster | str, report: Callable[[Out
         if isinstance(cluster, LocalCluster):
             client.register_plugin(OneGPU(torch.cuda.device_count()))
         waiting = list(runs)
-        while waiting:
-            waiting = _one_round(client, waiting, report)
-            time.sleep(1 if waiting else 0)
+        try:
+            while waiting:
+                waiting = _one_round(client, waiting, report)
+                time.sleep(1 if waiting else 0)
+        except CancelledError:
+            raise RunError("the Dask scheduler is lost; call again to go on") from None
 
 
 def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None]) -> list[Run]:
-    """Submits all; returns those that another process has in hand."""
-    futures = {client.submit(attempt, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}"): run for run in runs}
+    """Executes each once; returns those that another process has in hand. Raises CancelledError without a scheduler."""
+    waiting = deque(runs)
+    in_hand: dict[Future, Run] = {}
     busy = []
-    for future in as_completed(futures):
-        outcome = _outcome(future, futures[future])
-        if outcome.state == "busy":
-            busy.append(futures[future])
-        else:
-            report(outcome)
+    while waiting or in_hand:
+        # Dask blames a worker's death on all that it was given, also on what it had not begun: give no more than it begins.
+        free = max(1, _threads(client)) - len(in_hand)
+        for run in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
+            in_hand[client.submit(attempt, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}")] = run
+        for future in _ended(in_hand):
+            run = in_hand.pop(future)
+            outcome = _outcome(future, run)
+            if outcome.state == "busy":
+                busy.append(run)
+            else:
+                report(outcome)
     return busy
+
+
+def _threads(client: Client) -> int:
+    try:
+        return sum(client.nthreads().values())
+    except OSError:
+        raise CancelledError from None
+
+
+def _ended(futures: Iterable[Future]) -> list[Future]:
+    """Those that are done, as soon as there is one; none after a second, in which workers may have come or gone."""
+    try:
+        return list(wait(list(futures), timeout=1, return_when="FIRST_COMPLETED").done)
+    except TimeoutError:
+        return []
 
 
 def _outcome(future: Future, run: Run) -> Outcome:
@@ -113,7 +139,7 @@ def _outcome(future: Future, run: Run) -> Outcome:
     except KilledWorker:
         return Outcome(name, "failed", error="its worker died under it, again and again; out of memory?")
     except CancelledError:
-        raise RunError("the Dask scheduler is lost; call again to go on") from None
+        raise
     except Exception as e:
         return Outcome(name, "failed", error=f"{type(e).__name__}: {e}")
     if outcome.state == "finished" and not run.finished:
