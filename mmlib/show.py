@@ -20,7 +20,9 @@ def source(obj: Any) -> Markdown:
         raise TypeError(f"show.source: needs a function, method or class written in Python, got {kind}") from error
     # No line number: it would change, and the notebook's stored output go stale, with every edit above.
     path = module.__name__.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
-    return Markdown(f"*`{path} · {name}`*\n\n```python\n{textwrap.dedent(text).rstrip()}\n```")
+    code = f"*`{path} · {name}`*\n\n```python\n{textwrap.dedent(text).rstrip()}\n```"
+    # Without a font of its own, nbconvert's HTML sets the code of an output in the font of the text around it.
+    return Markdown(f'<div style="font-family: monospace">\n\n{code}\n\n</div>')
 
 
 def table(frame: pd.DataFrame, caption: str = "", digits: int = 3) -> Markdown:

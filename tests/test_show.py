@@ -1,10 +1,12 @@
 import importlib
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from nbconvert.filters import markdown2html
 
 import mmlib
 from mmlib import show
@@ -20,8 +22,8 @@ class Probe:
 
 
 def fenced(markdown):
-    place, _, fence, *code, end = markdown.data.split("\n")
-    assert (fence, end) == ("```python", "```")
+    before, _, place, _, fence, *code, end, _, after = markdown.data.split("\n")
+    assert (before, fence, end, after) == ('<div style="font-family: monospace">', "```python", "```", "</div>")
     return place, "\n".join(code)
 
 
@@ -45,6 +47,13 @@ def test_source_is_the_text_of_the_file_and_says_where(obj, place):
     assert not code[0].isspace() and code == code.rstrip()
 
 
+def test_source_is_code_inside_its_own_font_in_html():
+    html = markdown2html(show.source(Batch.without).data)
+    code = r'<div style="font-family: monospace">\s*<p><em><code>mmlib.*<div class="highlight"><pre>.*</div>\s*$'
+    assert re.search(code, html, re.S)
+    assert "```" not in html
+
+
 def test_source_of_a_bound_method_is_the_method():
     assert show.source(System({}, "regression", 1).loss).data == show.source(System.loss).data
 
@@ -55,8 +64,8 @@ def test_source_changes_with_a_comment(tmp_path, monkeypatch):
     file = tmp_path / "probe_of_show.py"
     file.write_text(PROBE)
     module = importlib.import_module("probe_of_show")
-    expected = "*`probe_of_show.py · Probe.loss`*\n\n```python\ndef loss(self, x):\n    # the first term\n"
-    assert show.source(module.Probe.loss).data == expected + '    return {"task": x}\n```'
+    expected = 'def loss(self, x):\n    # the first term\n    return {"task": x}'
+    assert fenced(show.source(module.Probe.loss)) == ("*`probe_of_show.py · Probe.loss`*", expected)
     file.write_text(PROBE.replace("first", "only"))
     importlib.reload(module)
     assert "# the only term" in show.source(module.Probe.loss).data
