@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python -m mmlib.runs notebooks/studies/demo.yaml --fresh
 
 test: $(READY)
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 		"--jaxtyping-packages=mmlib,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))" \
 		--nbval --nbval-current-env --nbval-sanitize-with tests/notebooks.cfg \

@@ -87,7 +87,9 @@ def smcir_fig2(points: pd.DataFrame) -> Figure:
             panel.set_title(note.replace("mae", "MAE"), size=7, loc="right", pad=2)
         line[0].set_ylabel(system.replace(" + ", " +\n") + "\nprediction")
     for condition, top, bottom in zip(conditions, panels[0], panels[-1], strict=True):
-        top.annotate(f"available: {condition.strip('()')}", (0.5, 1), (0, 14), "axes fraction", "offset points", ha="center")
+        top.annotate(
+            f"available: {condition.strip('()')}", (0.5, 1), (0, 14), "axes fraction", "offset points", ha="center"
+        )
         bottom.set(xlabel="true value", xticks=range(-3, 4), yticks=range(-3, 4))
     return figure
 
@@ -218,7 +220,9 @@ def admc_fig3(points: pd.DataFrame) -> Figure:
     figure, panels = _panels(PAGE, 2.3, 1, len(parts), sharex=True, sharey=True)
     for panel, (n, rows) in zip(panels.flat, parts, strict=True):
         plots.draw_generations(panel, rows, size=3)
-        told = [f"{m} {accuracy:.2f}" for m, accuracy in rows.groupby("modality", sort=False)["accuracy"].first().items()]
+        told = [
+            f"{m} {accuracy:.2f}" for m, accuracy in rows.groupby("modality", sort=False)["accuracy"].first().items()
+        ]
         _map(panel, n, f"linear accuracy\n{', '.join(told)}")
     _legend(figure, 4, markerscale=2, handlelength=1)
     return figure

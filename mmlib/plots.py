@@ -461,9 +461,7 @@ def _groups(
     low, high = int(value.min()), int(value.max())
     names = names or [f"class {k}" for k in range(high + 1)]
     if low < 0 or high >= len(names):
-        raise ValueError(
-            f"plots.representation_points: class numbers from {low} to {high}, with {len(names)} names"
-        )
+        raise ValueError(f"plots.representation_points: class numbers from {low} to {high}, with {len(names)} names")
     return value.long().numpy(), list(names)
 
 
@@ -633,9 +631,7 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
     return figure
 
 
-def draw_line(
-    panel: Axes, at: np.ndarray, mean: np.ndarray, std: np.ndarray, alpha: float = 0.15, **style
-) -> None:
+def draw_line(panel: Axes, at: np.ndarray, mean: np.ndarray, std: np.ndarray, alpha: float = 0.15, **style) -> None:
     """A line of means with a band of one standard deviation on each side."""
     panel.plot(at, mean, **style)
     panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=alpha, lw=0)

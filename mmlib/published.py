@@ -88,7 +88,7 @@ _SENTIMENT = (
     Metric("acc2_has0", "acc2_has0", "accuracy in %, negative against the rest"),
     Metric("f1_has0", "f1_has0", "weighted F1 in %, the same"),
 )
-_CELLS = 'cell accuracy, which the released code calls F-micro; the others were presumably scored by a true micro-F1'
+_CELLS = "cell accuracy, which the released code calls F-micro; the others were presumably scored by a true micro-F1"
 _UMDF_F1 = Metric("f1", "f1_non0", "F1 in %, negative against positive, weighted, neutral clips left out as MulT does")
 _EMOTIONS = {"happy": 1, "sad": 3, "angry": 0, "neutral": 2}  # the order of the archive's labels is alphabetical
 _SIMC = {

@@ -54,9 +54,7 @@ class Paired(NamedTuple):
     high: float
 
 
-def blocks(
-    rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: str = "condition"
-) -> pd.DataFrame:
+def blocks(rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: str = "condition") -> pd.DataFrame:
     """The scores side by side: one line per block, one column per method, both in order of appearance.
 
     rows: columns dataset, method, condition, metric, seed, value; one row for each score.
@@ -119,7 +117,9 @@ def comparison(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Conditions are those that leave all rows the same modalities; each data set counts by its task's main metric. Systems
     of a single modality, all zeros and the oracle do not compete.
     """
-    main = {name: next(m for m in PRIMARY.values() if m in set(part["metric"])) for name, part in rows.groupby("dataset")}
+    main = {
+        name: next(m for m in PRIMARY.values() if m in set(part["metric"])) for name, part in rows.groupby("dataset")
+    }
     complete, text = rows["condition"] == "complete", rows["condition"] == "available(text)"
     single = complete | rows["condition"].str.fullmatch(r"available\([^)]*\)")
     rivals = ~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))

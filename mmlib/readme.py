@@ -63,7 +63,9 @@ def comparison() -> str:
         apart = average.index[(average - average[DROPOUT[0]]).abs() > cd]
         p = ranks.friedman(table.drop(columns="prior")).chi2_p
         names = ", ".join(apart) or "none"
-        said.append(f"*{title}*: told apart from {DROPOUT[0]}: {names}; Friedman's test without the prior: p = {p:.2f}.")
+        said.append(
+            f"*{title}*: told apart from {DROPOUT[0]}: {names}; Friedman's test without the prior: p = {p:.2f}."
+        )
     by_rank = pd.DataFrame(columns).rename_axis("method")
     return show.table(by_rank.sort_values(list(columns)[0]), digits=2).data + "\n\n" + " ".join(said)
 

@@ -327,7 +327,9 @@ def test_shares_that_rise_by_all_or_by_a_little(tables):
     claim = the("SMCIR", "follow the true rates")
     share = {"method": "SMCIR", "variant": "", "metric": ["diagnosed_audio", "diagnosed_vision"]}
     for gone, verdict in ((0.9, HOLDS_HERE), (0.3, FAILS_HERE), (0.5, UNDECIDED)):
-        ours_ = changed(changed(ours, {**share, "condition": "complete"}, 0.0), {**share, "condition": "available(text)"}, gone)
+        ours_ = changed(
+            changed(ours, {**share, "condition": "complete"}, 0.0), {**share, "condition": "available(text)"}, gone
+        )
         assert claim.judge(ours_, printed).verdict == verdict
 
 
@@ -378,7 +380,9 @@ def test_one_column_is_enough_to_be_behind(tables):
     ours, printed = tables["UMDF"]
     claim = the("UMDF", "outperforms MCTN")
     complete = {"table": ["1", "2"], "condition": "complete"}
-    first = changed(changed(printed, {**complete, "method": "UMDF"}, 99), {**complete, "method": "UMDF", "metric": "mae"}, 0.2)
+    first = changed(
+        changed(printed, {**complete, "method": "UMDF"}, 99), {**complete, "method": "UMDF", "metric": "mae"}, 0.2
+    )
     assert claim.judge(ours, printed).verdict == FAILS
     assert claim.judge(ours, first).verdict == HOLDS
     assert claim.judge(ours, changed(first, {**complete, "method": "GCNet", "metric": "mae"}, 0.1)).verdict == FAILS

@@ -153,9 +153,7 @@ def test_smcir_fig3_draws_what_is_diagnosed_against_what_is_true(drawn):
                 wanted = {"dataset": dataset, "method": "SMCIR", "metric": f"diagnosed_{m}"}
                 drawn_line = line(panel, f"{name}, {m}")
                 conditions = ("complete", "patterns(keep=text)", "available(text)")
-                means = [
-                    statistics.mean(by_hand("smcir", condition=c, variant=variant, **wanted)) for c in conditions
-                ]
+                means = [statistics.mean(by_hand("smcir", condition=c, variant=variant, **wanted)) for c in conditions]
                 np.testing.assert_allclose(drawn_line.get_ydata(), means)
                 x = drawn_line.get_xdata()
                 assert (x[0], x[2]) == (0, 1) and 0.4 < x[1] < 0.6
@@ -296,7 +294,9 @@ def test_missing_rows_are_named(name, lost, message):
 
 def test_a_missing_file_of_points_says_what_makes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "POINTS", tmp_path)
-    with pytest.raises(ValueError, match="figures: no .*umdf_fig6.csv; a run of notebooks/umdf.ipynb writes umdf_fig6.csv"):
+    with pytest.raises(
+        ValueError, match="figures: no .*umdf_fig6.csv; a run of notebooks/umdf.ipynb writes umdf_fig6.csv"
+    ):
         figures.read_points("umdf_fig6")
     with pytest.raises(ValueError, match="figures: no .*simc_fig1.csv"):
         figures.write(figures.drawn(), tmp_path / "out")

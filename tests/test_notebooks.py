@@ -70,7 +70,9 @@ def test_every_published_table_and_figure_has_its_studies():
         for kind, numbers in re.findall(r"(Table|Figure)s? ([\d, ]+\d|\d)", parts):
             made |= {(paper.replace("-", "").lower(), kind, n) for n in numbers.split(", ")}
     tables = {(paper, "Table", number) for paper, number in published.TABLES}
-    drawn = {(f.__name__.split("_fig")[0], "Figure", f.__name__[-1]) for f in (*figures.FROM_ROWS, *figures.FROM_POINTS)}
+    drawn = {
+        (f.__name__.split("_fig")[0], "Figure", f.__name__[-1]) for f in (*figures.FROM_ROWS, *figures.FROM_POINTS)
+    }
     assert made == tables | drawn
 
 

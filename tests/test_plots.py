@@ -426,9 +426,7 @@ def test_representations_leave_neutral_samples_out_of_the_number():
         "UMDF": torch.where(SIGNS[:, None] == 0, 100 * cloud(60, 4, 0), cloud(60, 4, 1, shift=10) * SIGNS[:, None])
     }
     assert accuracies(representations(clouds, SIGNS)) == [1.0]
-    moved = representations(
-        clouds, SIGNS, neutral=-1.0
-    )  # what was negative is neutral, what was neutral positive
+    moved = representations(clouds, SIGNS, neutral=-1.0)  # what was negative is neutral, what was neutral positive
     assert legend(moved) == ["neutral (20)", "positive (40)"]
     assert moved.axes[0].get_xlabel().endswith("no accuracy: fewer than\ntwo groups of 5 samples")
 

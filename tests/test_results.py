@@ -171,7 +171,16 @@ def test_the_comparison_has_every_system_and_five_seeds():
     rows = runs.results("compare")
     rows = rows[rows["condition"] != "training"]
     assert rows["dataset"].nunique() == 8
-    everywhere = {"SIM-C", "UMDF", "ADMC", "SMCIR", "SMCIR, corrected", "zero fill", "zero fill + modality dropout", "prior"}
+    everywhere = {
+        "SIM-C",
+        "UMDF",
+        "ADMC",
+        "SMCIR",
+        "SMCIR, corrected",
+        "zero fill",
+        "zero fill + modality dropout",
+        "prior",
+    }
     for name, part in rows.groupby("dataset"):
         synthetic, multilabel = "synthetic" in name, "mmimdb" in name
         modalities = {c for c in part["condition"] if c.startswith("available(") and " then " not in c}

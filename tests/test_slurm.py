@@ -101,7 +101,9 @@ def test_an_interrupt_ends_daemons_and_jobs(node, how):
     node("true")  # skips where there is no node
     work = "dirname $SLURM_CONF; srun sh -c '(setsid sleep 300 >/dev/null 2>&1 &); echo started; sleep 300'"
     pipe = subprocess.PIPE
-    with subprocess.Popen([SCRIPT, "sh", "-c", work], stdout=pipe, stderr=pipe, text=True, preexec_fn=interruptible) as process:
+    with subprocess.Popen(
+        [SCRIPT, "sh", "-c", work], stdout=pipe, stderr=pipe, text=True, preexec_fn=interruptible
+    ) as process:
         try:
             folder = Path(process.stdout.readline().strip())
             assert process.stdout.readline() == "started\n" and len(left_of(folder)) >= 6

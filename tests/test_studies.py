@@ -77,7 +77,10 @@ def test_plan_expands_the_grid_and_names_runs_by_their_point(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- notebook: NB\n  parameters: {valeu: 1}", "unknown parameter 'valeu'; it takes value, method, seed, out_dir"),
+        (
+            "- notebook: NB\n  parameters: {valeu: 1}",
+            "unknown parameter 'valeu'; it takes value, method, seed, out_dir",
+        ),
         ("- notebook: NB\n  grid: {seed: [0, x]}", "parameter 'seed' is 'x', expected int"),
         ("- notebook: NB\n- notebook: absent.ipynb", "no notebook .*absent.ipynb"),
         ("- notebook: NB\n  grd: {}", "entry 1: unknown key 'grd'; an entry has notebook, parameters, grid"),

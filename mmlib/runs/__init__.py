@@ -1,6 +1,6 @@
 """Floor 4: one run = one execution of one notebook = one folder with one record. Execute, record, collect.
 
-    python -m mmlib.runs notebooks/studies/demo.yaml
+From a shell: `python -m mmlib.runs notebooks/studies/demo.yaml`.
 """
 
 from mmlib.runs.execution import Busy, CellError, Outcome, Run, execute

@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failures:
         _failed(failures, out)
     left = len(runs) - len(finished) - len(failures)
-    print(f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; call again to go on" * (left > 0))
+    print(
+        f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; call again to go on" * (left > 0)
+    )
     return 130 if interrupted else 1 if failures or left else 0
 
 
@@ -178,7 +180,10 @@ def _beside_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per data set and system: its mean over all test conditions, beside the oracle's over the same ones."""
     rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
-    place, line = ["paper", "dataset", "condition", "seed"], ["paper", "dataset", "protocol", "metric", "method", "variant"]
+    place, line = (
+        ["paper", "dataset", "condition", "seed"],
+        ["paper", "dataset", "protocol", "metric", "method", "variant"],
+    )
     oracle = rows[is_oracle].groupby(place)["value"].mean().rename("oracle")
     by_seed = rows[~is_oracle].join(oracle, on=place).groupby([*line, "seed"], sort=False)
     scores = by_seed.agg(tests=("condition", "nunique"), value=("value", "mean"))

@@ -103,7 +103,9 @@ def _claim(run: Run) -> None:
     request = run.folder / REQUEST
     if request.exists():
         before = json.loads(request.read_text())
-        old, new = ({"notebook": a["notebook"], **Version(a["version"]).identity(a["parameters"])} for a in (before, asked))
+        old, new = (
+            {"notebook": a["notebook"], **Version(a["version"]).identity(a["parameters"])} for a in (before, asked)
+        )
         for name in {**old, **new}:
             if old.get(name) != new.get(name):
                 raise RunError(

@@ -126,7 +126,9 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         content = json.loads(path.read_text())
         return content["run"], content["rows"]
     except (ValueError, KeyError, TypeError) as e:
-        raise RunError(f"{path} is not a record ({type(e).__name__}: {e}); remove its folder and run it again") from None
+        raise RunError(
+            f"{path} is not a record ({type(e).__name__}: {e}); remove its folder and run it again"
+        ) from None
 
 
 def _asked(request: Path) -> str | None:

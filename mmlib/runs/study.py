@@ -1,8 +1,8 @@
 """A study: a YAML list whose entries name a notebook, fixed parameters and a grid, expanded into runs.
 
-    - notebook: umdf.ipynb
-      parameters: {archive: $MMLIB_DATA/mosi.npz, epochs: 20}
-      grid: {seed: [0, 1, 2, 3, 4]}
+- notebook: umdf.ipynb
+  parameters: {archive: $MMLIB_DATA/mosi.npz, epochs: 20}
+  grid: {seed: [0, 1, 2, 3, 4]}
 """
 
 import itertools

@@ -34,7 +34,8 @@ def _bare(nb: Path, folder: Path) -> float:
     began = time.perf_counter()
     seeds = [",".join(map(str, range(w, RUNS, WORKERS))) for w in range(WORKERS)]
     calls = [
-        subprocess.Popen([sys.executable, "-c", _BARE, str(nb), str(folder), s], stderr=subprocess.DEVNULL) for s in seeds
+        subprocess.Popen([sys.executable, "-c", _BARE, str(nb), str(folder), s], stderr=subprocess.DEVNULL)
+        for s in seeds
     ]
     for call in calls:
         if call.wait():
