@@ -43,6 +43,19 @@ if __name__ == "__main__":
         print(*client.gather(client.map(job, range(3))))
 """
 
+CANCEL = """
+import subprocess, sys, time
+from pathlib import Path
+
+call = subprocess.Popen([sys.executable, *sys.argv[2:]])
+while not any(p.read_text() for p in Path(sys.argv[1]).glob("*/log.txt")) and call.poll() is None:
+    time.sleep(0.1)
+working = subprocess.check_output(["squeue", "--noheader", "--states=R", "--format=%i"], text=True).split()
+subprocess.check_call(["scancel", *working])
+print("cancelled:", *working, flush=True)
+sys.exit(call.wait())
+"""
+
 
 @pytest.fixture
 def node() -> Node:
@@ -132,3 +145,15 @@ def test_a_study_through_slurm_has_the_rows_of_a_direct_call(node, tmp_path):
     subprocess.run([sys.executable, *study, "--out", tmp_path / "direct"], check=True, capture_output=True)
     pd.testing.assert_frame_equal(runs.collect(tmp_path / "slurm"), runs.collect(tmp_path / "direct"))
     assert len(list((tmp_path / "slurm" / "jobs").glob("dask-worker-*.err"))) >= 2
+
+
+def test_a_cancelled_job_of_a_study_is_replaced_and_its_run_tried_again(node, tmp_path):
+    out = tmp_path / "out"
+    study = ["-m", "mmlib.runs", runs.ROOT / "notebooks/studies/smoke.yaml", "--only", "*seed=0*", "--out", out]
+    options = ["--slurm", "memory=2GB", "walltime=00:20:00", "interface=lo"]
+    done = node(sys.executable, "-c", CANCEL, out, *study, *options)
+    assert "cancelled: 1\n" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "1 runs finished, 0 failed" in done.stdout, done.stdout + done.stderr
+    (log,) = out.glob("*seed=0*/log.txt")
+    assert log.read_text().count("start.ipynb on") == 2
+    assert (out / "jobs" / "dask-worker-2.err").exists()
