@@ -1,10 +1,10 @@
 """Which systems differ? Paired comparisons over data sets, conditions and seeds, by ranks and by differences.
 
 Everything here starts from a wide table of blocks, one column per method, in which higher is better. A test assumes
-blocks that are drawn independently. Data sets are; seeds on one data set share its rows, so by default they are averaged
+blocks that are drawn independently. Corpora are; seeds on one data set share its rows, so by default they are averaged
 (Demšar: Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 2006, section 3). Conditions of one data set
-share its rows, too: p values over many conditions of few data sets are too small. The strict reading compares one
-condition, or `blocks(rows).groupby("dataset").mean()`.
+share its rows, too, and so do several forms of one corpus: p values over many of them are too small. The strict reading
+has one block per corpus.
 """
 
 import math
@@ -111,11 +111,11 @@ def _place(row: pd.Series, metric_of: Mapping[str, str]) -> str:
     return f"{metric_of[row['dataset']]} on dataset {row['dataset']}, condition {row['condition']}, seed {row['seed']}"
 
 
-def comparison(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def comparison(rows: pd.DataFrame, per: str = "condition") -> dict[str, pd.DataFrame]:
     """The blocks of `runs.results("compare")`, by title: SMCIR, which needs its text, is in the first alone.
 
     Conditions are those that leave all rows the same modalities; each data set counts by its task's main metric. Systems
-    of a single modality, all zeros and the oracle do not compete.
+    of a single modality, all zeros and the oracle do not compete. per: as in `blocks`.
     """
     main = {
         name: next(m for m in PRIMARY.values() if m in set(part["metric"])) for name, part in rows.groupby("dataset")
@@ -125,8 +125,8 @@ def comparison(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     rivals = ~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))
     smcir = rows["method"].str.startswith("SMCIR")
     return {
-        "text is there, all methods": blocks(rows[rivals & (complete | text)], main),
-        "either may be missing, without SMCIR": blocks(rows[rivals & single & ~smcir], main),
+        "text is there, all methods": blocks(rows[rivals & (complete | text)], main, per),
+        "either may be missing, without SMCIR": blocks(rows[rivals & single & ~smcir], main, per),
     }
 
 

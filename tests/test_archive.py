@@ -476,11 +476,11 @@ def test_false_sizes_are_refused_without_allocation(tmp_path, five, memory):
         ("split.npy", header((10**15,), "<U0"), None),
     ]
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     for member, content, declared in cases:
         rebuilt(five, bad, member, content, declared)
         refused(bad, f"'{member.removesuffix('.npy')}'", memory=memory, cache=tmp_path / "cache")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
     assert not list(tmp_path.glob("cache/*/*"))

@@ -36,9 +36,9 @@ PARTS = {
 ASKED = {
     "SIM-C": ("next to nothing is lost", "F-micro", "align with real"),
     "UMDF": ("robust under all six", "L_fea", "L_logits", "MCIM", "DFIM", "strongest modality", "missing performance falls",
-             "beats training on complete data"),
+             "framework significantly improves"),
     "ADMC": ("n = 50 is best", "reduce coupling", "ADN generates help", "two modalities are missing", "MMER", "WA as defined"),
-    "SMCIR": ("per sample", "Low entropy", "(HMS)", "follow the true rates", "recovers the missing modality", "DMFD helps",
+    "SMCIR": ("per sample", "Low entropy", "(HMS)", "is the missing rate", "recovers the missing modality", "DMFD helps",
               "MSSE helps", "CMCG is essential", "{L}, {L, A} and {L, V}"),
 }  # fmt: skip
 
@@ -130,6 +130,17 @@ def test_a_paired_difference_by_hand():
     assert d.half == pytest.approx(4.302653 * 0.1 / 3**0.5)  # t with 2 degrees of freedom
     assert d.side == 0 and str(d) == "+20.0 ± 24.8 points of ua"
     assert claims.paired(seeds(0.4, 0.5, 0.9), seeds(0.3, 0.3, 0.6), "ua", 0.9).side == 1  # 2.919986 * .0577 = .169
+
+
+def test_folds_share_training_rows():
+    d = claims.paired(seeds(0.4, 0.5, 0.9), seeds(0.3, 0.3, 0.6), "ua", ratio=1 / 3)
+    assert d.mean == pytest.approx(0.2) and d.half == pytest.approx(4.302653 * 0.1 * (1 / 3 + 1 / 3) ** 0.5)
+
+
+def test_what_was_tested_on_folds_says_so(page):
+    assert set(claims.FOLDED) == {"mmmo"}
+    for line in page.itertuples():
+        assert line.evidence.count("mmmo") == line.evidence.count("mmmo (folds)"), line
 
 
 def test_smaller_errors_are_better():
@@ -261,9 +272,12 @@ def test_data_sets_that_disagree_leave_a_claim_undecided(tables):
 def test_simulation_against_zeros(tables):
     ours, printed = tables["SIM-C"]
     claim = the("SIM-C", "Zeros in place")
-    zeros = {"method": "zero fill"}
-    assert claim.judge(lifted(ours, zeros, -0.1), printed).verdict == HOLDS_HERE
-    assert claim.judge(lifted(ours, zeros, 0.1), printed).verdict == FAILS_HERE
+    standard, adapted = {"method": "zero fill, complete rows only"}, {"method": "zero fill"}
+    assert claim.judge(lifted(ours, standard, -0.1), printed).verdict == HOLDS_HERE
+    assert claim.judge(lifted(ours, standard, 0.1), printed).verdict == FAILS_HERE
+    # Training under the holes is no standard model: it is shown and has no vote.
+    assert claim.judge(lifted(ours, adapted, 0.1), printed).verdict == claim.judge(ours, printed).verdict
+    assert claim.judge(lifted(ours, adapted, 0.1), printed) != claim.judge(ours, printed)
 
 
 def test_language_loses_to_one_stronger_modality(tables):
@@ -287,7 +301,7 @@ def test_a_steady_network_falls_slowly(tables):
 @pytest.mark.parametrize("condition", ["complete", "available(text)"])
 def test_training_on_complete_data_is_judged_with_and_without_holes(tables, condition):
     ours, printed = tables["UMDF"]
-    claim = the("UMDF", "beats training on complete data")
+    claim = the("UMDF", "framework significantly improves")
     rival = {"method": "UMDF", "variant": "complete rows only"}
     every = lifted(ours, rival, -10)
     assert claim.judge(every, printed).verdict == HOLDS_HERE
@@ -324,7 +338,7 @@ def test_a_detector_that_finds_everything(tables):
 
 def test_shares_that_rise_by_all_or_by_a_little(tables):
     ours, printed = tables["SMCIR"]
-    claim = the("SMCIR", "follow the true rates")
+    claim = the("SMCIR", "is the missing rate")
     share = {"method": "SMCIR", "variant": "", "metric": ["diagnosed_audio", "diagnosed_vision"]}
     for gone, verdict in ((0.9, HOLDS_HERE), (0.3, FAILS_HERE), (0.5, UNDECIDED)):
         ours_ = changed(
@@ -372,7 +386,8 @@ def test_f_micro_would_hold_if_it_were_a_micro_f1(tables, monkeypatch):
 )
 def test_claims_about_tables_follow_them(tables, paper, part, where, better, worse):
     ours, printed = tables[paper]
-    assert the(paper, part).judge(ours, changed(printed, where, better)).verdict == HOLDS
+    good = UNCHECKED if part == "F-samples" else HOLDS  # where the rivals would have to be built
+    assert the(paper, part).judge(ours, changed(printed, where, better)).verdict == good
     assert the(paper, part).judge(ours, changed(printed, where, worse)).verdict == FAILS
 
 

@@ -331,3 +331,25 @@ def test_each_line_leads_from_the_rank_to_the_name_and_crosses_no_other():
 def test_critical_difference_refuses_what_are_no_ranks(ranked, cd):
     with pytest.raises(ValueError, match="plots.critical_difference: needs"):
         plots.critical_difference(pd.Series(ranked), cd)
+
+
+# The comparison
+
+
+def test_the_comparison_leaves_out_who_does_not_compete_and_smcir_where_text_is_away():
+    conditions = ("available(text)", "available(audio)", "complete", "patterns(keep=text)")
+    methods = ("UMDF", "SMCIR", "SMCIR, corrected", "prior", "text alone", "oracle", "all zeros")
+    keys = itertools.product(["mosi"], methods, conditions, ["mae", "corr"], [0, 1])
+    rows = pd.DataFrame(keys, columns=["dataset", "method", "condition", "metric", "seed"])
+    rows = rows[~(rows["method"].str.startswith("SMCIR") & (rows["condition"] == "available(audio)"))]
+    rows = rows.assign(value=np.random.default_rng(0).random(len(rows)))
+    there, either = ranks.comparison(rows).values()
+    assert list(there.columns) == ["UMDF", "SMCIR", "SMCIR, corrected", "prior"]
+    assert list(there.index) == [("mosi", "available(text)"), ("mosi", "complete")]
+    assert list(either.columns) == ["UMDF", "prior"] and len(either) == 3
+    by_seed = ranks.comparison(rows, per="seed")
+    for title, blocks in ranks.comparison(rows).items():
+        averaged = by_seed[title].groupby(["dataset", "condition"], sort=False).mean()
+        pd.testing.assert_frame_equal(averaged, blocks)
+    mae = rows.query("metric == 'mae' and method == 'UMDF' and condition == 'complete'")["value"].mean()
+    assert there.loc[("mosi", "complete"), "UMDF"] == pytest.approx(-mae)
