@@ -82,6 +82,9 @@ def test_plan_expands_the_grid_and_names_runs_by_their_point(tmp_path):
             "unknown parameter 'valeu'; it takes value, method, seed, out_dir",
         ),
         ("- notebook: NB\n  grid: {seed: [0, x]}", "parameter 'seed' is 'x', expected int"),
+        ("- notebook: 3", "notebook is 3, it must be text"),
+        ("- notebook: NB\n  parameters: [1]", r"parameters is \[1\], it must be NAME: value"),
+        ("- notebook: NB\n  grid: [1]", r"grid is \[1\], it must be NAME: value"),
         ("- notebook: NB\n- notebook: absent.ipynb", "no notebook .*absent.ipynb"),
         ("- notebook: NB\n  grd: {}", "entry 1: unknown key 'grd'; an entry has notebook, parameters, grid"),
         ("- parameters: {}", "entry 1: an entry without notebook"),
@@ -172,7 +175,7 @@ def test_another_version_of_notebook_code_or_data_is_another_run(tmp_path, monke
     book.cells.append(nbformat.v4.new_code_cell("1"))
     nbformat.write(book, nb)
     third = name()
-    monkeypatch.setattr("mmlib.runs.versions._library_hash", lambda: "changed")
+    monkeypatch.setattr("mmlib.runs.study.library_hash", lambda: "changed")
     assert len({first, second, third, name()}) == 4
 
 
@@ -200,7 +203,7 @@ def test_a_study_skips_what_is_finished_and_says_what_failed(tmp_path, capsys):
     failed = [line for line in told.splitlines() if "AssertionError" in line]
     assert len(failed) == 2 and all(line.startswith("| tiny-value=2.0,seed=") for line in failed)
     assert r"| 3 | AssertionError: two is \| too much |" in failed[0], failed
-    frame = pd.read_csv(tmp_path / "r.csv")
+    frame = pd.read_csv(tmp_path / "r.csv.partial")
     assert sorted(frame[["value", "seed"]].values.tolist()) == [[1.0, 0], [1.0, 1]]
     for folder in out.iterdir():
         assert {"params.json", "run.ipynb", "log.txt"} <= {p.name for p in folder.iterdir()}
@@ -430,17 +433,35 @@ def test_a_scheduler_that_does_not_answer_is_a_clear_error(tmp_path, capsys):
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
 
 
-def test_one_gpu_for_each_worker(monkeypatch):
-    from types import SimpleNamespace
+def test_nothing_is_set_aside_before_the_call_can_work(tmp_path, capsys):
+    path, out = study(tmp_path, [{"notebook": str(notebook(tmp_path, RECORDING))}]), tmp_path / "out"
+    assert main([str(path), "--out", str(out), "--workers", "1"]) == 0
+    for wrong, code in ((["--slurm", "memory"], 2), (["--scheduler", "tcp://127.0.0.1:9"], 1)):
+        main([str(path), "--out", str(out), "--force", *wrong])
+        assert len(records(out)) == 1 and not (out / "replaced").exists(), code
+    capsys.readouterr()
+    assert main([str(path), "--out", str(out), "--force", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("to run")
+    for _ in range(2):
+        assert main([str(path), "--out", str(out), "--force", "--workers", "1"]) == 0
+    assert len(records(out)) == 1 and len(list((out / "replaced").iterdir())) == 2
 
-    from mmlib.runs.engine import OneGPU
 
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    seen = []
-    for name in range(4):
-        OneGPU(2).setup(SimpleNamespace(name=name))
-        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
-    assert seen == ["0", "1", "0", "1"]
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    OneGPU(0).setup(SimpleNamespace(name=0))
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+def test_results_are_whole_or_called_partial(tmp_path, capsys):
+    nb = notebook(tmp_path, "assert seed != 2", RECORDING)
+    path, out, csv = (
+        study(tmp_path, [{"notebook": str(nb), "grid": {"seed": [0, 1]}}]),
+        tmp_path / "out",
+        tmp_path / "r.csv",
+    )
+    assert main([str(path), "--out", str(out), "--workers", "2", "--results", str(csv)]) == 0
+    whole = csv.read_text()
+    assert main([str(path), "--out", str(out), "--only", "*seed=1-*", "--results", str(csv)]) == 0
+    assert csv.read_text() == whole and len(pd.read_csv(tmp_path / "r.csv.partial")) == 1
+    study(tmp_path, [{"notebook": str(nb), "grid": {"seed": [0, 1, 2]}}])
+    capsys.readouterr()
+    (tmp_path / "r.csv.partial").unlink()
+    (tmp_path / "r.csv.partial").mkdir()  # cannot be written to: the table of failures comes all the same
+    assert main([str(path), "--out", str(out), "--workers", "1", "--results", str(csv)]) == 1
+    told = capsys.readouterr()
+    assert "2 runs finished, 1 failed" in told.out and "AssertionError" in told.out and "directory" in told.err

@@ -3,9 +3,10 @@
 From a shell: `python -m mmlib.runs notebooks/studies/demo.yaml`.
 """
 
-from mmlib.runs.execution import Busy, CellError, Outcome, Run, execute
+from mmlib.runs.errors import Busy, CellError, RunError
+from mmlib.runs.execution import Outcome, Run, execute
 from mmlib.runs.parameters import check_injected, check_parameters
-from mmlib.runs.records import COLUMNS, RECORD, ROOT, RunError, collect, record, score_rows
+from mmlib.runs.records import COLUMNS, RECORD, ROOT, collect, record, score_rows
 from mmlib.runs.study import plan
 from mmlib.runs.tables import by_pattern, mean_and_deviation, reported, results
 

@@ -3,10 +3,11 @@
 import argparse
 import fnmatch
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import yaml
 from tqdm import tqdm
 
 from mmlib import show
+from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
-from mmlib.runs.records import ROOT, RunError, collect, write
+from mmlib.runs.records import ROOT, collect, write
 from mmlib.runs.study import plan
 
 
@@ -28,12 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = out / time.strftime("%Y-%m-%d-%H%M%S")
     failures: list[Outcome] = []
     try:
-        runs = _only(plan(options.study, out, _pairs("--set", options.set), options.kernel), options.only)
+        whole = plan(options.study, out, _pairs("--set", options.set, _yaml), options.kernel)
+        runs = _only(whole, options.only)
+        slurm = None if options.slurm is None else _pairs("--slurm", options.slurm, _slurm_value)
         if options.dry_run:
-            return _dry(runs)
-        if options.force:
-            _set_aside(out, runs)
-        slurm = None if options.slurm is None else _pairs("--slurm", options.slurm)
+            return _dry(runs, options.force)
     except RunError as e:
         print(e, file=sys.stderr)
         return 2
@@ -45,19 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as e:
         print(e, file=sys.stderr)
     finished = [run for run in runs if run.finished]
+    reported = True
     try:
         if finished:
-            _report(finished, options.results)
+            _report(finished, options.results, complete=len(finished) == len(whole))
     except (RunError, OSError) as e:
         print(e, file=sys.stderr)
-        return 1
+        reported = False
     if failures:
         _failed(failures, out)
     left = len(runs) - len(finished) - len(failures)
-    print(
-        f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; call again to go on" * (left > 0)
-    )
-    return 130 if interrupted else 1 if failures or left else 0
+    again = f"call again {'with --out ' + str(out) + ' and without --fresh ' if options.fresh else ''}to go on"
+    print(f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; {again}" * (left > 0))
+    return 130 if interrupted else 1 if failures or left or not reported else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,10 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FOLDER", help="where the run folders go (default: runs/<study>)")
     add("--fresh", action="store_true", help="into a new folder below it, named after date and time")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter for every run (YAML)")
-    add("--only", action="append", default=[], metavar="PATTERN", help="runs whose name matches, such as '*seed=0*'")
+    add("--only", action="append", default=[], metavar="PATTERN", help="runs whose name matches, such as '*seed=0-*'")
     add("--force", action="store_true", help="also run what is finished; the old run moves to FOLDER/replaced")
     add("--dry-run", action="store_true", help="say what would run, and stop")
-    add("--results", type=Path, metavar="CSV", help="write the rows of all finished runs to this file")
+    add(
+        "--results",
+        type=Path,
+        metavar="CSV",
+        help="write the rows to this file (to CSV.partial while runs are missing)",
+    )
     add("--kernel", default="python3", help="the Jupyter kernel (default: python3, of this environment)")
     add("--workers", type=_positive, metavar="N", help="how many at a time (default: one per GPU, else one per core)")
     where = parser.add_mutually_exclusive_group()
@@ -94,7 +100,7 @@ def _carry_out(
     runs: list[Run], slurm: dict[str, Any] | None, options: argparse.Namespace, failures: list[Outcome]
 ) -> None:
     """Executes what is not finished and adds what fails to failures."""
-    to_do = [run for run in runs if not run.finished]
+    to_do = [run for run in runs if options.force or not run.finished]
     if not to_do:
         return
     from mmlib.runs import engine  # a second to import, and a finished study needs none of it
@@ -115,16 +121,19 @@ def _carry_out(
             cluster = engine.slurm(options.workers, len(to_do), slurm, to_do[0].folder.parent / "jobs")
         elif not cluster:
             cluster = engine.local(options.workers, len(to_do))
-        engine.carry_out(to_do, cluster, ended)
+        with engine.connected(cluster) as client:
+            if options.force:
+                _set_aside(runs)
+            engine.carry_out(to_do, client, ended)
     finally:
         bar.close()
         if cluster is not None and cluster is not options.scheduler:
             cluster.close(timeout=5)
 
 
-def _dry(runs: list[Run]) -> int:
+def _dry(runs: list[Run], force: bool) -> int:
     for run in runs:
-        print(f"{'finished' if run.finished else 'to run':<9} {run.folder}")
+        print(f"{'finished' if run.finished and not force else 'to run':<9} {run.folder}")
     print(f"{len(runs)} runs, {sum(run.finished for run in runs)} of them finished")
     return 0
 
@@ -136,21 +145,33 @@ def _only(runs: list[Run], patterns: list[str]) -> list[Run]:
     return kept
 
 
-def _set_aside(out: Path, runs: list[Run]) -> None:
+def _set_aside(runs: list[Run]) -> None:
     for run in runs:
         if run.finished:
-            (out / "replaced").mkdir(exist_ok=True)
-            run.folder.rename(out / "replaced" / f"{run.folder.name}-{time.strftime('%Y-%m-%d-%H%M%S')}")
+            replaced = run.folder.parent / "replaced"
+            replaced.mkdir(exist_ok=True)
+            name = f"{run.folder.name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+            taken = sum(1 for _ in replaced.glob(f"{name}*"))
+            run.folder.rename(replaced / (f"{name}-{taken + 1}" if taken else name))
 
 
-def _pairs(option: str, given: list[str]) -> dict[str, Any]:
+def _yaml(value: str) -> Any:
+    return yaml.safe_load(value)
+
+
+def _slurm_value(value: str) -> Any:
+    """Lists, mappings and whole numbers; all else is text: YAML 1.1 takes 12:00:00 for a number of seconds."""
+    return yaml.safe_load(value) if re.fullmatch(r"[\[{].*|0|[1-9]\d*", value) else value
+
+
+def _pairs(option: str, given: list[str], read: Callable[[str], Any]) -> dict[str, Any]:
     pairs = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise RunError(f"{option} {text}: it must be NAME=VALUE")
         try:
-            pairs[name] = yaml.safe_load(value)
+            pairs[name] = read(value)
         except yaml.YAMLError as e:
             raise RunError(f"{option} {text}: the value is not YAML: {e}") from None
     return pairs
@@ -162,9 +183,10 @@ def _failed(failures: list[Outcome], out: Path) -> None:
     print(f"\nHow far each came is in {out}/<run>/{NOTEBOOK}, what it said in {LOG} beside it.\n")
 
 
-def _report(runs: list[Run], results: Path | None) -> None:
+def _report(runs: list[Run], results: Path | None, complete: bool) -> None:
     rows = collect(run.folder for run in runs)
     if results:
+        results = results if complete else results.with_name(results.name + ".partial")
         write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
     print("\nTest split, the main metric of each data set, mean over the test conditions ± deviation over seeds:\n")

@@ -2,25 +2,33 @@
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dask
 import torch
 from dask.distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, wait
+from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
+from tqdm import tqdm
 
+from mmlib.runs.errors import RunError
 from mmlib.runs.execution import Outcome, Run, attempt
-from mmlib.runs.records import RECORD, RunError
+from mmlib.runs.records import RECORD
 
 _TRIES = 3  # of a run whose worker dies under it
-# A scheduler reads this when it is made: here, before one is.
-dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1})
+_SLURM_TRIES = 20  # where a job may just as well have reached its walltime or made room for another
+_SEEN = 60  # seconds until what another machine has written must be seen here
+_LISTS = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
 
 
 class OneGPU(WorkerPlugin):
@@ -31,32 +39,41 @@ class OneGPU(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         if self.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % self.gpus)
+            inherited = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            own = inherited.split(",") if inherited else [str(i) for i in range(self.gpus)]
+            os.environ["CUDA_VISIBLE_DEVICES"] = own[int(worker.name) % len(own)]
 
 
 def local(workers: int | None, runs: int) -> Cluster:
     """Worker processes on this machine: one per GPU where there are GPUs, else one per core, and never more than runs."""
-    workers = workers or min(torch.cuda.device_count() or os.cpu_count() or 1, runs)
+    workers = workers or min(torch.cuda.device_count() or CPU_COUNT, runs)
     # Toy models are slower on several threads than on one, and kernels that run side by side would fight for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        memory_limit=0,  # a worker only waits for its kernel
-        silence_logs=logging.CRITICAL,
-    )
+    dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1})
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # a worker only waits for its kernel
+            silence_logs=logging.CRITICAL,
+        )
+    except (OSError, RuntimeError) as e:
+        raise RunError(f"no workers can be started here: {e}") from None
 
 
 def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path) -> Cluster:
     """One SLURM job per worker; options as dask-jobqueue's SLURMCluster takes them: memory, walltime, queue, account, ...
 
     logs: the folder for what jobs write. A job that ends early, by its walltime or by hand, is replaced. Raises RunError
-    for an option that does not exist.
+    for an option that does not exist, and for what sbatch would not take.
     """
     from dask_jobqueue import SLURMCluster
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which that import has replaced by sys.exit
+    dask.config.set({"distributed.scheduler.allowed-failures": _SLURM_TRIES - 1})
+    options = {k: [v] if k in _LISTS and isinstance(v, str) else v for k, v in options.items()}
     asked = {
         "cores": 1,
         "processes": 1,
@@ -69,18 +86,33 @@ def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path
     jobs = min(workers or runs, runs)
     try:
         cluster = SLURMCluster(**asked)
-        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
     except (TypeError, ValueError, OSError, RuntimeError) as e:
         raise RunError(f"--slurm: {e}") from None
+    try:
+        _check_submission(cluster.job_script(), logs)
+    except RunError:
+        cluster.close(timeout=5)
+        raise
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
     return cluster
 
 
-def carry_out(runs: Sequence[Run], cluster: Cluster | str, report: Callable[[Outcome], None]) -> None:
-    """Executes every run on a cluster, or on the scheduler at this address; report hears of each as it ends.
+def _check_submission(script: str, logs: Path) -> None:
+    """Asks SLURM whether it would take this job: jobs are submitted in the background, where errors are lost."""
+    logs.mkdir(parents=True, exist_ok=True)
+    path = logs / "job.sh"
+    path.write_text(script)
+    try:
+        said = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise RunError(f"--slurm: {e}") from None
+    if said.returncode:
+        raise RunError(f"--slurm: SLURM does not take {path}: {said.stderr.strip()}")
 
-    A run whose worker dies is tried again on another one; what another study has in hand is waited for. Raises RunError
-    where the scheduler cannot be reached or is lost. Finished runs stay finished whatever happens.
-    """
+
+@contextmanager
+def connected(cluster: Cluster | str) -> Iterator[Client]:
+    """A cluster, or the scheduler at this address; RunError where none answers."""
     try:
         client = Client(cluster, timeout=10)
     except (OSError, ValueError) as e:
@@ -88,13 +120,24 @@ def carry_out(runs: Sequence[Run], cluster: Cluster | str, report: Callable[[Out
     with client:
         if isinstance(cluster, LocalCluster):
             client.register_plugin(OneGPU(torch.cuda.device_count()))
-        waiting = list(runs)
-        try:
-            while waiting:
-                waiting = _one_round(client, waiting, report)
-                time.sleep(1 if waiting else 0)
-        except CancelledError:
-            raise RunError("the Dask scheduler is lost; call again to go on") from None
+        yield client
+
+
+def carry_out(runs: Sequence[Run], client: Client, report: Callable[[Outcome], None]) -> None:
+    """Executes every run; report hears of each as it ends.
+
+    A run whose worker dies is tried again on another one; what another study has in hand is waited for. Raises RunError
+    where the scheduler is lost. Finished runs stay finished whatever happens.
+    """
+    waiting = list(runs)
+    try:
+        if not _workers(client):
+            tqdm.write("no worker is there yet; waiting for one", file=sys.stderr)
+        while waiting:
+            waiting = _one_round(client, waiting, report)
+            time.sleep(1 if waiting else 0)
+    except CancelledError:
+        raise RunError("the Dask scheduler is lost; call again to go on") from None
 
 
 def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None]) -> list[Run]:
@@ -104,7 +147,7 @@ def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None
     busy = []
     while waiting or in_hand:
         # Dask blames a worker's death on all that it was given, also on what it had not begun: give no more than it begins.
-        free = max(1, _threads(client)) - len(in_hand)
+        free = max(1, _workers(client)) - len(in_hand)
         for run in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
             in_hand[client.submit(attempt, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}")] = run
         for future in _ended(in_hand):
@@ -117,9 +160,9 @@ def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None
     return busy
 
 
-def _threads(client: Client) -> int:
+def _workers(client: Client) -> int:
     try:
-        return sum(client.nthreads().values())
+        return len(client.nthreads())
     except OSError:
         raise CancelledError from None
 
@@ -137,12 +180,23 @@ def _outcome(future: Future, run: Run) -> Outcome:
     try:
         outcome = future.result()
     except KilledWorker:
-        return Outcome(name, "failed", error="its worker died under it, again and again; out of memory?")
+        return Outcome(name, "failed", error="its worker died under it, again and again: out of memory, walltime?")
     except CancelledError:
         raise
     except Exception as e:
         return Outcome(name, "failed", error=f"{type(e).__name__}: {e}")
-    if outcome.state == "finished" and not run.finished:
+    if outcome.state == "finished" and not _seen(run):
         error = f"its worker wrote a record, but there is no {run.folder / RECORD} here; workers must share this folder"
         return Outcome(name, "failed", error=error)
     return outcome
+
+
+def _seen(run: Run) -> bool:
+    """Whether the record is here, given time: a network file system may remember for a while that it was not."""
+    deadline = time.monotonic() + _SEEN
+    while not run.finished and time.monotonic() < deadline:
+        for folder in (run.folder.parent, run.folder):
+            if folder.exists():
+                os.listdir(folder)
+        time.sleep(1)
+    return run.finished

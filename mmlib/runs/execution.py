@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,25 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmlib.runs.parameters import check_parameters
-from mmlib.runs.records import RECORD, REQUEST, RunError, write
+from mmlib.runs.errors import Busy, CellError, RunError
+from mmlib.runs.parameters import check_parameters, completed
+from mmlib.runs.records import RECORD, REQUEST, write
 from mmlib.runs.versions import Version
 
 NOTEBOOK = "run.ipynb"
 LOG = "log.txt"
+REFUSED = "record.refused.json"  # of a run that failed after it had written its record
 _LOCK = "lock"
-
-
-class Busy(RunError):
-    """Another process executes this run."""
-
-
-class CellError(RunError):
-    """A cell failed; cell is its number as the notebook shows it."""
-
-    def __init__(self, message: str, cell: int | None = None):
-        super().__init__(message)
-        self.cell = cell
+_ONE = threading.Lock()  # papermill changes the folder of the whole process, and we its standard error
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,8 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel:
     dead kernel, a full disk, and while another process executes this run (Busy).
     """
     check_parameters(notebook, parameters)
-    return perform(Run(notebook, Path(folder).resolve(), dict(parameters), Version.of(notebook, parameters), kernel))
+    version = Version.of(notebook, completed(notebook, parameters))
+    return perform(Run(notebook, Path(folder).resolve(), dict(parameters), version, kernel))
 
 
 def attempt(run: Run) -> Outcome:
@@ -80,16 +73,24 @@ def attempt(run: Run) -> Outcome:
 
 def perform(run: Run) -> Path:
     """Executes a run unless it is finished. Success is the record, never the notebook's metadata: a killed kernel leaves
-    cells that say `completed`."""
-    run.version.check(run.notebook)
+    cells that say `completed`. A record does not stand if a later cell fails, or if code or data change meanwhile."""
+    whole = completed(run.notebook, run.parameters)
+    run.version.check(run.notebook, whole)
     record = run.folder / RECORD
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         with _locked(run.folder):
-            _claim(run)
+            _claim(run, whole)
             if not record.exists():
-                with open(run.folder / LOG, "a", buffering=1) as log, _stderr_into(log):
-                    _papermill(run, log)
+                try:
+                    with _ONE, _environment(run.version.environment()), open(run.folder / LOG, "a", buffering=1) as log:
+                        with _stderr_into(log):
+                            _papermill(run, log)
+                    run.version.check(run.notebook, whole)
+                except (RunError, OSError):
+                    if record.exists():
+                        os.replace(record, record.with_name(REFUSED))
+                    raise
     except OSError as e:
         raise RunError(f"{run.folder}: {e.strerror or e}") from None
     if not record.exists():
@@ -97,9 +98,9 @@ def perform(run: Run) -> Path:
     return record
 
 
-def _claim(run: Run) -> None:
+def _claim(run: Run, whole: Mapping[str, Any]) -> None:
     """Writes down what the folder is for, or raises RunError where it is for something else."""
-    asked = {"notebook": run.notebook.name, "parameters": run.parameters, "version": run.version.hashes}
+    asked = {"notebook": run.notebook.name, "parameters": whole, "version": run.version.hashes}
     request = run.folder / REQUEST
     if request.exists():
         before = json.loads(request.read_text())
@@ -107,7 +108,7 @@ def _claim(run: Run) -> None:
             {"notebook": a["notebook"], **Version(a["version"]).identity(a["parameters"])} for a in (before, asked)
         )
         for name in {**old, **new}:
-            if old.get(name) != new.get(name):
+            if json.dumps(old.get(name)) != json.dumps(new.get(name)):  # nan is not nan, but its text is
                 raise RunError(
                     f"{run.folder} is of a run with {name}={old.get(name)!r}, not {new.get(name)!r}; "
                     "choose another folder (--out)"
@@ -123,9 +124,11 @@ def _papermill(run: Run, log: TextIO) -> None:
     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.notebook.name} on {platform.node()}, process {os.getpid()}\n")
     began, outcome = time.monotonic(), "stopped"
     try:
+        # papermill takes braces for names of parameters.
+        source, target = (str(p).replace("{", "{{").replace("}", "}}") for p in (run.notebook, run.folder / NOTEBOOK))
         papermill.execute_notebook(
-            str(run.notebook),
-            str(run.folder / NOTEBOOK),
+            source,
+            target,
             parameters={**run.parameters, "out_dir": str(run.folder)},
             kernel_name=run.kernel,
             progress_bar=False,
@@ -145,6 +148,20 @@ def _papermill(run: Run, log: TextIO) -> None:
         raise
     finally:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {outcome}, {time.monotonic() - began:.1f} s\n")
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What kernels that start meanwhile inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

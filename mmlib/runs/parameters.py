@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmlib.runs.records import RunError
+from mmlib.runs.errors import RunError
 
 _TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 
@@ -18,10 +18,27 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
     papermill itself passes over all of these with at most a line in its log.
     """
+    _check_values(str(notebook), _defaults(notebook), parameters)
+
+
+def completed(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of a run, defaults included and 1 as 1.0 where a float is expected; without out_dir, its folder.
+
+    Two runs are the same if these are.
+    """
+    known = _defaults(notebook)
+    values = {name: parameters.get(name, default) for name, (_, default) in known.items() if name != "out_dir"}
+    return {k: float(v) if known[k][0] == "float" and v is not None else v for k, v in values.items()}
+
+
+def _defaults(notebook: Path) -> dict[str, tuple[str, Any]]:
     tagged = [source for source, tags in code(notebook) if "parameters" in tags]
     if not tagged:
         raise RunError(f"{notebook}: no cell is tagged 'parameters'")
-    _check_values(str(notebook), assignments(tagged[0]), parameters)
+    try:
+        return assignments(tagged[0])
+    except (SyntaxError, ValueError, TypeError, AttributeError) as e:
+        raise RunError(f"{notebook}: its parameters cell has more than lines of `name: type = literal` ({e})") from None
 
 
 def code(notebook: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -67,7 +84,17 @@ def _check_values(where: str, known: Mapping[str, tuple[str, Any]], parameters: 
     for name, value in parameters.items():
         if name not in known:
             raise RunError(f"{where}: unknown parameter {name!r}; it takes {', '.join(known)}")
-        kind = known[name][0]
+        kind, default = known[name]
+        if kind and kind not in _TYPES:
+            raise RunError(f"{where}: parameter {name!r} is annotated {kind}; use {', '.join(_TYPES)}")
         expected = _TYPES.get(kind, object)
         if not isinstance(value, expected) or (isinstance(value, bool) and expected not in (bool, object)):
             raise RunError(f"{where}: parameter {name!r} is {value!r}, expected {kind}")
+        if kind == "list" and _numbers(default) and not _numbers(value):
+            raise RunError(f"{where}: parameter {name!r} is {value!r}, expected numbers (YAML writes 5.0e-4, not 5e-4)")
+
+
+def _numbers(values: Any) -> bool:
+    """Whether a list, or list of lists, holds numbers and nothing else; not of an empty one."""
+    inside = [_numbers(v) if isinstance(v, list) else isinstance(v, (int, float)) for v in values]
+    return bool(inside) and all(inside)

@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,8 @@ import pandas as pd
 import torch
 
 from mmlib.data.dataset import Dataset
+from mmlib.runs.errors import RunError
+from mmlib.runs.versions import check_kernel
 
 ROOT = Path(__file__).parents[2]
 RECORD = "record.json"
@@ -40,10 +43,6 @@ def _commit() -> str | None:
 _COMMIT = _commit()  # of the code that runs, whatever is committed meanwhile
 
 
-class RunError(RuntimeError):
-    """A run that cannot start or did not finish; the message names notebook, parameter or cell."""
-
-
 def score_rows(scores: Mapping[str, float], **labels: Any) -> list[dict[str, Any]]:
     """One tidy row per metric, all with these labels (any of COLUMNS but metric and value)."""
     unknown = set(labels) - set(COLUMNS)
@@ -56,8 +55,9 @@ def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset,
     """Writes `folder`/record.json, once and atomically: the rows, and everything needed to doubt or repeat them.
 
     rows: mappings over COLUMNS. parameters: of the run. The record is the last act of a run; a run without it did not
-    happen. Raises RunError where a record is there already or a row lacks a column.
+    happen. Raises RunError where a record is there already, a row lacks a column, or mmlib is not the planned one.
     """
+    check_kernel()
     path = Path(folder) / RECORD
     if path.exists():
         raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
@@ -93,22 +93,27 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
 
     folders: run folders, or one folder that is a run's or holds run folders. Folders without a record, unfinished runs,
     are passed over. Raises RunError where none has one, for a file that is no record, and for two finished runs that
-    differ in nothing but the version of code, notebook or data: their rows would be counted twice.
+    differ in nothing but the version of code, notebook or data: their rows would be counted twice. Warns where the runs
+    of one notebook are of several versions of it or of mmlib.
     """
     if isinstance(folders, (str, Path)):
         paths = sorted(p for p in (Path(folders) / RECORD, *Path(folders).glob(f"*/{RECORD}")) if p.exists())
     else:
         paths = [path for path in (Path(folder) / RECORD for folder in folders) if path.exists()]
-    rows, seen = [], {}
+    rows, seen, versions = [], {}, {}
     for path in paths:
         run, found = _read(path)
-        asked = _asked(path.with_name(REQUEST)) or str(path)
-        if asked in seen:
-            raise RunError(
-                f"{path.parent} and {seen[asked]} are the same run by two versions of code, notebook or data; "
-                "collect one of them"
-            )
-        seen[asked] = path.parent
+        asked = _asked(path.with_name(REQUEST))
+        if asked:
+            same = json.dumps([asked["notebook"], asked["parameters"]], sort_keys=True)
+            if same in seen:
+                raise RunError(
+                    f"{path.parent} and {seen[same]} are the same run by two versions of code, notebook or data; "
+                    "collect one of them"
+                )
+            seen[same] = path.parent
+            of_code = {k: v for k, v in asked["version"].items() if k.startswith("code of")}
+            versions.setdefault(asked["notebook"], set()).add(json.dumps(of_code))
         commit = run["commit"] or "unknown"
         place = {
             "commit": commit[:12] + ("+" if commit.endswith("+") else ""),
@@ -118,6 +123,9 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
         rows += [{**row, **place} for row in found]
     if not paths:
         raise RunError(f"no {RECORD} in any of the folders")
+    for notebook, several in versions.items():
+        if len(several) > 1:
+            warnings.warn(f"the runs of {notebook} are of {len(several)} versions of its code or mmlib's", stacklevel=2)
     return pd.DataFrame(rows, columns=[*COLUMNS, "commit", "data", "run"])
 
 
@@ -131,11 +139,14 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         ) from None
 
 
-def _asked(request: Path) -> str | None:
+def _asked(request: Path) -> dict[str, Any] | None:
     if not request.exists():  # a run that was not started by a study
         return None
-    asked = json.loads(request.read_text())
-    return json.dumps([asked["notebook"], asked["parameters"]], sort_keys=True)
+    try:
+        asked = json.loads(request.read_text())
+        return {key: asked[key] for key in ("notebook", "parameters", "version")}
+    except (ValueError, KeyError, TypeError) as e:
+        raise RunError(f"{request} is damaged ({type(e).__name__}: {e}); remove its folder and run it again") from None
 
 
 def write(path: Path, text: str, exclusive: bool = False) -> None:
@@ -148,8 +159,19 @@ def write(path: Path, text: str, exclusive: bool = False) -> None:
             f.flush()
             os.fsync(f.fileno())
         if exclusive:
-            os.link(temporary, path)
+            _link(temporary, path)
         else:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.replace(temporary, path)

@@ -14,13 +14,14 @@ from typing import Any
 
 import yaml
 
+from mmlib.runs.errors import RunError
 from mmlib.runs.execution import Run
-from mmlib.runs.parameters import check_parameters
-from mmlib.runs.records import ROOT, RunError
-from mmlib.runs.versions import Version
+from mmlib.runs.parameters import check_parameters, completed
+from mmlib.runs.records import ROOT
+from mmlib.runs.versions import Version, library_hash
 
 _FILES = (".npz", ".csv", ".pkl", ".h5", ".hdf5", ".json")  # a value that ends so is taken for a file
-_KEYS = ("notebook", "parameters", "grid")
+_KEYS = {"notebook": str, "parameters": dict, "grid": dict}
 
 
 def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kernel: str = "python3") -> list[Run]:
@@ -37,17 +38,19 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
     kernels = KernelSpecManager().find_kernel_specs()
     if kernel not in kernels:
         raise RunError(f"no Jupyter kernel {kernel!r} here; there are {', '.join(sorted(kernels))}")
-    runs: dict[Path, Run] = {}
+    library = library_hash()
+    runs: dict[tuple[Path, str], Run] = {}
     for notebook, point, parameters in _points(study, changes or {}):
         check_parameters(notebook, parameters)
-        version = Version.of(notebook, parameters)
+        whole = completed(notebook, parameters)
+        version = Version.of(notebook, whole, library)
         files = {k: Path(v).stem for k, v in parameters.items() if f"content of {k}" in version.hashes}
         told = ",".join(f"{k}={v}" for k, v in {**files, **point, **files}.items() if "/" not in str(v))
         name = re.sub(r"[^\w.=+,-]+", "_", f"{notebook.stem}-{told}"[:120].strip("-"))
-        folder = out.resolve() / f"{name}-{version.short(parameters)}"
-        if folder in runs:
+        digest = version.short({**whole, "kernel": kernel})
+        if (notebook, digest) in runs:
             raise RunError(f"{study}: {notebook.name} with {parameters} is there twice; drop one")
-        runs[folder] = Run(notebook, folder, parameters, version, kernel)
+        runs[notebook, digest] = Run(notebook, out.resolve() / f"{name}-{digest}", parameters, version, kernel)
     return list(runs.values())
 
 
@@ -60,6 +63,11 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
         unknown = set(entry) - set(_KEYS)
         if unknown:
             raise RunError(f"{where}: unknown key {sorted(unknown)[0]!r}; an entry has {', '.join(_KEYS)}")
+        for key, kind in _KEYS.items():
+            if not isinstance(entry.get(key) or kind(), kind):
+                raise RunError(
+                    f"{where}: {key} is {entry[key]!r}, it must be {'text' if kind is str else 'NAME: value'}"
+                )
         notebook = ROOT / "notebooks" / entry["notebook"]
         fixed = {**(entry.get("parameters") or {}), **changes}
         grid = {k: v for k, v in (entry.get("grid") or {}).items() if k not in changes}
@@ -75,7 +83,7 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
 def _entries(study: Path) -> list[Any]:
     try:
         entries = yaml.safe_load(study.read_text())
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise RunError(f"{study} is not YAML: {e}") from None
     except OSError as e:
         raise RunError(f"no study {study}: {e.strerror}") from None
@@ -85,8 +93,13 @@ def _entries(study: Path) -> list[Any]:
 
 
 def _located(where: str, name: str, value: Any) -> Any:
-    """Variables replaced; a path that exists from where the caller stands made absolute, as kernels work elsewhere."""
-    if not isinstance(value, str) or not value:
+    """Variables replaced; a path made absolute from where the caller stands, as kernels work elsewhere.
+
+    What looks like a path: a variable or a slash in it, or the ending of a file of data.
+    """
+    if isinstance(value, list) and any(isinstance(v, str) and "$" in v for v in value):
+        raise RunError(f"{where}: {name} is {value}; variables are replaced in plain values alone, not in lists")
+    if not isinstance(value, str) or not ("$" in value or "/" in value or Path(value).suffix in _FILES):
         return value
     unset = [a or b for a, b in re.findall(r"\$(?:(\w+)|\{(\w+)\})", value) if (a or b) not in os.environ]
     if unset:
@@ -96,6 +109,6 @@ def _located(where: str, name: str, value: Any) -> Any:
         )
     located = os.path.expandvars(value)
     named = located != value or Path(located).suffix in _FILES
-    if named and not Path(located).exists():
+    if named and not os.path.exists(located):
         raise RunError(f"{where}: {name} is {value}, and there is no {located} (seen from {Path.cwd()})")
-    return str(Path(located).resolve()) if Path(located).exists() else located
+    return os.path.abspath(located) if os.path.exists(located) else located
