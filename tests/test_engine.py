@@ -9,6 +9,7 @@ import pytest
 from mmlib import runs
 from mmlib.runs import engine
 from mmlib.runs.__main__ import _pairs, _slurm_value
+from mmlib.runs.versions import Version
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,10 @@ def test_one_gpu_for_each_worker_of_those_that_are_ours(monkeypatch, inherited, 
 
 
 def test_a_record_may_be_seen_late(tmp_path, monkeypatch):
-    run = SimpleNamespace(folder=tmp_path / "run", finished=False)
-    monkeypatch.setattr(engine.time, "sleep", lambda _: setattr(run, "finished", True))
+    run = runs.Run(tmp_path / "a.ipynb", tmp_path / "run", {}, Version({}))
+    run.folder.mkdir()
+    monkeypatch.setattr(engine.time, "sleep", lambda _: (run.folder / "record.json").touch())
     assert engine._seen(run)
-    run.finished = False
+    (run.folder / "record.json").unlink()
     monkeypatch.setattr(engine, "_SEEN", 0)
     assert not engine._seen(run)

@@ -1,6 +1,7 @@
 """SLURM itself, one node of it on this machine (tests/slurm/one_node.sh): its jobs, Dask's workers in them, its end."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -152,8 +153,8 @@ def test_a_cancelled_job_of_a_study_is_replaced_and_its_run_tried_again(node, tm
     study = ["-m", "mmlib.runs", runs.ROOT / "notebooks/studies/smoke.yaml", "--only", "*seed=0*", "--out", out]
     options = ["--slurm", "memory=2GB", "walltime=00:20:00", "interface=lo"]
     done = node(sys.executable, "-c", CANCEL, out, *study, *options)
-    assert "cancelled: 1\n" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"^cancelled: \d+$", done.stdout, re.M), done.stdout + done.stderr
     assert done.returncode == 0 and "1 runs finished, 0 failed" in done.stdout, done.stdout + done.stderr
     (log,) = out.glob("*seed=0*/log.txt")
     assert log.read_text().count("start.ipynb on") == 2
-    assert (out / "jobs" / "dask-worker-2.err").exists()
+    assert len(list((out / "jobs").glob("dask-worker-*.err"))) == 2

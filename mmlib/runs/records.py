@@ -92,19 +92,19 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     """The rows of all records, with commit, data fingerprint and folder beside each: one tidy table.
 
     folders: run folders, or one folder that is a run's or holds run folders. Folders without a record, unfinished runs,
-    are passed over. Raises RunError where none has one, for a file that is no record, and for two finished runs that
-    differ in nothing but the version of code, notebook or data: their rows would be counted twice. Warns where the runs
-    of one notebook are of several versions of it or of mmlib.
+    are passed over. Raises RunError where none has one, and for a file that is no record. Of what lies in one folder also
+    for two finished runs that differ in nothing but the version of code, notebook or data, as their rows would be counted
+    twice; and warns where the runs of one notebook are of several versions of it or of mmlib.
     """
-    if isinstance(folders, (str, Path)):
+    found_there = isinstance(folders, (str, Path))
+    if found_there:
         paths = sorted(p for p in (Path(folders) / RECORD, *Path(folders).glob(f"*/{RECORD}")) if p.exists())
     else:
         paths = [path for path in (Path(folder) / RECORD for folder in folders) if path.exists()]
     rows, seen, versions = [], {}, {}
     for path in paths:
         run, found = _read(path)
-        asked = _asked(path.with_name(REQUEST))
-        if asked:
+        if found_there and (asked := _asked(path.with_name(REQUEST))):
             same = json.dumps([asked["notebook"], asked["parameters"]], sort_keys=True)
             if same in seen:
                 raise RunError(
