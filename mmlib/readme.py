@@ -77,10 +77,11 @@ INTRODUCTION = """
 that our data have, the published number over the same sets; *complete* is everything available. *difference* is ours
 minus published: **features and often labels differ from the papers', so it is not a reproduction error alone**, and
 beside other clips than the published ones nothing is subtracted. ± is the standard deviation over seeds (each session
-once for test: over sessions). *best trivial* is the best of zeros or means in place of what is missing, with and
-without modality dropout, one modality alone, and guesses. The oracle is the exact posterior of synthetic data. SIM-C is
-its two-stage schedule at the paper's learning rate, SMCIR its equations as printed. Every published table beside ours,
-and the verdicts in full: [notebooks/results.ipynb](notebooks/results.ipynb).
+once for test: over sessions; SMCIR on film reviews: over folds). *best trivial* is the best of zeros or means in place
+of what is missing, with and without modality dropout, one modality alone, and guesses. The oracle is the exact
+posterior of synthetic data and its likeliest answer, the best there is in error and accuracy, not quite so in UA and
+F1. SIM-C is its two-stage schedule at the paper's learning rate, SMCIR its equations as printed. Every published table
+beside ours, and the verdicts in full: [notebooks/results.ipynb](notebooks/results.ipynb).
 """
 
 PARAGRAPHS = {
