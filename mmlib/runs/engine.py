@@ -26,7 +26,7 @@ from mmlib.runs.execution import Outcome, Run, attempt
 from mmlib.runs.records import RECORD
 
 _TRIES = 3  # of a run whose worker dies under it
-_SLURM_TRIES = 20  # where a job may just as well have reached its walltime or made room for another
+_SLURM_TRIES = 10  # where a job may just as well have reached its walltime or made room for another
 _SEEN = 60  # seconds until what another machine has written must be seen here
 _LISTS = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
 
