@@ -151,3 +151,34 @@ def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
     silent = notebook(tmp_path, "value", name="silent.ipynb")
     with pytest.raises(runs.RunError, match="finished without a record"):
         runs.execute(silent, tmp_path / "silent", {})
+
+
+@pytest.mark.parametrize(
+    "line, value, message",
+    [
+        ("lrs: list = [1e-3]", ["5e-4"], r"'lrs' is \['5e-4'\], expected numbers \(YAML writes 5.0e-4, not 5e-4\)"),
+        ("pairs: list = [[1, 0.5]]", [[1, "x"]], "'pairs' is .*, expected numbers"),
+        ("names: list = []", "a", "'names' is 'a', expected list"),
+        ("size: int | None = None", "abc", "'size' is annotated int | None; use int, float, str, bool, list"),
+        ("size: int", 3, "its parameters cell has more than lines of `name: type = literal`"),
+        ("sizes: list = [1] * 2", [3], "its parameters cell has more than lines"),
+        ("%matplotlib inline\nsize: int = 1", 3, "its parameters cell has more than lines"),
+    ],
+)
+def test_values_in_lists_and_what_no_check_can_read(line, value, message, tmp_path):
+    nb = notebook(tmp_path, RECORDING)
+    book = nbformat.read(nb, 4)
+    book.cells[0].source = line
+    nbformat.write(book, nb)
+    name = line.splitlines()[-1].partition(":")[0]
+    with pytest.raises(runs.RunError, match=message):
+        runs.check_parameters(nb, {name: value})
+
+
+def test_lists_of_numbers_may_hold_others_and_other_lists_anything(tmp_path):
+    nb = notebook(tmp_path, RECORDING)
+    book = nbformat.read(nb, 4)
+    book.cells[0].source = "lrs: list = [1e-3]\nnames: list = ['a']\nnothing: list = []"
+    nbformat.write(book, nb)
+    runs.check_parameters(nb, {"lrs": [1, 0.5], "names": ["b", "c"], "nothing": [[1, "x"]]})
+    runs.check_parameters(nb, {"lrs": []})

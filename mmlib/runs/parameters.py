@@ -90,7 +90,7 @@ def _check_values(where: str, known: Mapping[str, tuple[str, Any]], parameters: 
         expected = _TYPES.get(kind, object)
         if not isinstance(value, expected) or (isinstance(value, bool) and expected not in (bool, object)):
             raise RunError(f"{where}: parameter {name!r} is {value!r}, expected {kind}")
-        if kind == "list" and _numbers(default) and not _numbers(value):
+        if kind == "list" and value and _numbers(default) and not _numbers(value):
             raise RunError(f"{where}: parameter {name!r} is {value!r}, expected numbers (YAML writes 5.0e-4, not 5e-4)")
 
 
