@@ -42,12 +42,8 @@ HOLDS_HERE, FAILS_HERE = "holds on other features", "does not hold on other feat
 UNDECIDED, UNCHECKED = "undecided on other features", "cannot be checked"
 VERDICTS = (HOLDS, HOLDS_HERE, FAILS, FAILS_HERE, UNDECIDED, UNCHECKED)
 
-PAPERS = {
-    "SIM-C": "simc",
-    "UMDF": "umdf",
-    "ADMC": "admc",
-    "SMCIR": "smcir",
-}  # name -> file of data/results, data/reported
+# Name -> file of data/results, data/reported.
+PAPERS = {"SIM-C": "simc", "UMDF": "umdf", "ADMC": "admc", "SMCIR": "smcir"}
 
 COMPLETE = ("complete",)
 

@@ -437,8 +437,8 @@ def test_nothing_is_set_aside_before_the_call_can_work(tmp_path, capsys):
     path, out = study(tmp_path, [{"notebook": str(notebook(tmp_path, RECORDING))}]), tmp_path / "out"
     assert main([str(path), "--out", str(out), "--workers", "1"]) == 0
     for wrong, code in ((["--slurm", "memory"], 2), (["--scheduler", "tcp://127.0.0.1:9"], 1)):
-        main([str(path), "--out", str(out), "--force", *wrong])
-        assert len(records(out)) == 1 and not (out / "replaced").exists(), code
+        assert main([str(path), "--out", str(out), "--force", *wrong]) == code
+        assert len(records(out)) == 1 and not (out / "replaced").exists()
     capsys.readouterr()
     assert main([str(path), "--out", str(out), "--force", "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("to run")

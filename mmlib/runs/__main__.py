@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = out / time.strftime("%Y-%m-%d-%H%M%S")
     failures: list[Outcome] = []
     try:
-        whole = plan(options.study, out, _pairs("--set", options.set, _yaml), options.kernel)
+        whole = plan(options.study, out, _pairs("--set", options.set, yaml.safe_load), options.kernel)
         runs = _only(whole, options.only)
         slurm = None if options.slurm is None else _pairs("--slurm", options.slurm, _slurm_value)
         if options.dry_run:
@@ -38,27 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as e:
         print(e, file=sys.stderr)
         return 2
-    interrupted = False
+    interrupted = wrong = False
     try:
         _carry_out(runs, slurm, options, failures)
     except KeyboardInterrupt:
         interrupted = True
     except RunError as e:
         print(e, file=sys.stderr)
+        wrong = True
     finished = [run for run in runs if run.finished]
-    reported = True
     try:
         if finished:
             _report(finished, options.results, complete=len(finished) == len(whole))
     except (RunError, OSError) as e:
         print(e, file=sys.stderr)
-        reported = False
+        wrong = True
     if failures:
         _failed(failures, out)
     left = len(runs) - len(finished) - len(failures)
     again = f"call again {'with --out ' + str(out) + ' and without --fresh ' if options.fresh else ''}to go on"
     print(f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; {again}" * (left > 0))
-    return 130 if interrupted else 1 if failures or left or not reported else 0
+    return 130 if interrupted else 1 if failures or left or wrong else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,10 +153,6 @@ def _set_aside(runs: list[Run]) -> None:
             name = f"{run.folder.name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
             taken = sum(1 for _ in replaced.glob(f"{name}*"))
             run.folder.rename(replaced / (f"{name}-{taken + 1}" if taken else name))
-
-
-def _yaml(value: str) -> Any:
-    return yaml.safe_load(value)
 
 
 def _slurm_value(value: str) -> Any:
