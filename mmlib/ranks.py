@@ -22,6 +22,10 @@ _DIGITS = 12  # scores this close are tied: the same seeds averaged in another o
 _PRIOR = 0.5  # weight of the pseudo-observation; each block has weight 1
 
 
+ANEW = {"ADMC": "ADMC (being measured anew)"}
+"""Method of `runs.results("compare")` -> its name in tables until it is run again: its training stopped too early."""
+
+
 class Friedman(NamedTuple):
     """`chi2` with k - 1 degrees, Iman-Davenport `f` with k - 1 and (k - 1)(N - 1), and the p value of each."""
 

@@ -43,12 +43,12 @@ def test_what_the_prose_says_is_what_the_rows_say():
     simc, umdf, admc, smcir = readme._simc(), readme._umdf(), readme._admc(), readme._smcir()
     assert simc["full"] > simc["missing"] > simc["floor"] > 0.9 and simc["not_worse"] > simc["configurations"] / 2
     assert umdf["dropout_below"] < umdf["below"]
-    assert umdf["audio"] < umdf["audio_zero"] and umdf["cloned"] > 0
-    assert admc["own"] > max(admc["dropout"], admc["joint"], admc["zero"]) and admc["dropout_below"] < admc["below"]
+    assert admc["own"] > max(admc["dropout"], admc["joint"], admc["zero"])
     assert admc["without"] > admc["own"] - 0.5 and abs(admc["made"] - admc["guess"]) < 2 < admc["early"] - admc["guess"]
     assert admc["conditional"] > admc["made_printed"] and abs(admc["conditional_own"] - admc["own"]) < 0.5
     for prefix in ("", "made_"):
         errors = [smcir[prefix + name] for name in ("own", "corrected", "without", "kept")]
         assert max(errors) - min(errors) < 0.01
+    assert smcir["room"] == "-0.007 ± 0.007, -0.062 ± 0.015 and +0.018 ± 0.015"  # where completion could gain nothing
     assert smcir["made_oracle"] < min(errors) and smcir["finds_corrected"] == "1.00, 1.00 and 1.00"
     assert all(float(f1) < 0.2 for f1 in re.findall(r"[\d.]+", smcir["finds"]))
