@@ -38,7 +38,7 @@ results: $(READY)
 	mkdir -p runs
 	cd notebooks && ../$(BIN)/papermill results.ipynb ../runs/results.ipynb -p figures_dir ../figures --log-level WARNING
 	$(MAKE) notebooks NOTEBOOKS=notebooks/results.ipynb
-	$(BIN)/python -m mmlib.readme
+	$(BIN)/python -m mmlib.report.readme
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench

@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import pearsonr, t
+from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, mean_absolute_error, recall_score
 from torch import Tensor
 
-from mmlib.data.dataset import TASKS
+from mmlib.data.checks import TASKS
 
 PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
 """Per task the metric by which a model is chosen; `better` knows its direction."""
@@ -48,43 +48,6 @@ def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: floa
     else:
         values = _multibinary((logits > 0).numpy(), target.bool().numpy())
     return {name: float(value) for name, value in values.items()}
-
-
-def flattened_f1_micro(logits: Float[Tensor, "N C"], target: Tensor) -> float:
-    """The "F-micro" of SIM-C's released code: micro-F1 of the flattened 0/1 vectors as a problem with two classes.
-
-    logits and target: (N, C), as for multilabel in `score`.
-    Both classes count, so each wrong cell is one false positive and one false negative: it equals `cell_accuracy`, and
-    predicting nothing scores 1 - label density. Raises ValueError as `score` does for multilabel.
-    """
-    _check("multilabel", logits, target)
-    truth, pred = target.detach().cpu().bool(), logits.detach().cpu() > 0
-    return float(f1_score(truth.flatten().numpy(), pred.flatten().numpy(), average="micro"))
-
-
-def relative_error(full: float, missing: float) -> float:
-    """SIM-C's degradation in percent (Table 2): the score lost by missing modalities, relative to the score left.
-
-    full, missing: non-negative scores, higher is better. nan unless missing < full; inf where nothing is left.
-    """
-    if not 0 <= missing < full:
-        return math.nan
-    return (full - missing) / missing * 100 if missing else math.inf
-
-
-def corrected_interval(
-    differences: Float[np.ndarray, "k"], ratio: float, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Where the mean difference of two systems lies, from k folds or repeated splits that share training rows.
-
-    ratio: test rows per training row. The variance of the mean is s^2 (1 / k + ratio) instead of s^2 / k, Student's t with
-    k - 1 degrees (Nadeau, Bengio: Inference for the Generalization Error, 2003).
-    """
-    k = len(differences)
-    if k < 2:
-        raise ValueError(f"corrected_interval needs two differences, got {k}")
-    half = float(t.ppf((1 + confidence) / 2, k - 1) * np.sqrt(differences.var(ddof=1) * (1 / k + ratio)))
-    return float(differences.mean()) - half, float(differences.mean()) + half
 
 
 def better(metric: str, new: float, old: float) -> bool:

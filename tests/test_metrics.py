@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from mmlib.data.dataset import TASKS
-from mmlib.data.synthetic import MMIMDB_FILMS, MMIMDB_GENRES
-from mmlib.metrics import PRIMARY, better, corrected_interval, flattened_f1_micro, relative_error, score
+from mmlib.data.checks import TASKS
+from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES
+from mmlib.metrics import PRIMARY, better, score
+from mmlib.report.as_printed import flattened_f1_micro, relative_error
+from mmlib.report.intervals import corrected_interval
 
 # Undefined scores are nan by contract; a warning on the way there would flood a notebook.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -7,8 +7,9 @@ import nbformat
 import pytest
 import yaml
 
-from mmlib import figures, published, runs
-from mmlib.models import MODELS
+from mmlib import runs
+from mmlib.models.catalogue import MODELS
+from mmlib.report import figures, published
 from mmlib.runs.parameters import assignments
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))

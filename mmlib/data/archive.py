@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from mmlib.data.dataset import SPLITS, DataError, Dataset
+from mmlib.data.checks import SPLITS, DataError
+from mmlib.data.dataset import Dataset
 
 MAX_BYTES = 64 * 2**30  # uncompressed size of a whole archive
 
@@ -103,12 +104,12 @@ def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
             small[name] = _column(where, name, getattr(data, name))
     small["target"] = data.target.cpu().numpy().astype(_TARGETS[data.task][0])
     order = {}
-    for m, frames in data.frames.items():
-        frames = frames.cpu()
-        order[m] = _frames_first(where, m, frames, data.ids)
-        small[f"{m}_present"] = frames.any(1).numpy()
-        if frames.shape[1] > 1:
-            small[f"{m}_length"] = frames.sum(1, dtype=torch.int32).numpy()
+    for m, observed in data.observed.items():
+        observed = observed.cpu()
+        order[m] = _frames_first(where, m, observed, data.ids)
+        small[f"{m}_present"] = observed.any(1).numpy()
+        if observed.shape[1] > 1:
+            small[f"{m}_length"] = observed.sum(1, dtype=torch.int32).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for key, array in small.items():
@@ -173,7 +174,7 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
     columns = {c: _load(path, archive, c) for c in ("ids", "split", *_COLUMNS) if c in headers}
     target = torch.from_numpy(_load(path, archive, "target"))
     entries = meta["modalities"]
-    frames = {m: _frames(path, archive, m, headers, columns["ids"]) for m in entries}
+    observed = {m: _frames(path, archive, m, headers, columns["ids"]) for m in entries}
     mapped = sum(4 * math.prod(headers[m].shape) for m in entries) > memory
     features = {}
     for m in entries:
@@ -183,7 +184,7 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
         name=meta["name"],
         task=meta["task"],
         features=features,
-        frames={m: torch.from_numpy(f) for m, f in frames.items()},
+        observed={m: torch.from_numpy(f) for m, f in observed.items()},
         target=target if meta["task"] == "multiclass" else target.float(),
         label_names=tuple(meta["label_names"]),
         provenance={
@@ -320,15 +321,15 @@ def _frames(path: Path, archive: zipfile.ZipFile, m: str, headers: dict[str, _He
     present, key = _load(path, archive, f"{m}_present"), f"{m}_length"
     if key not in headers:
         return present[:, None]
-    length, frames = _load(path, archive, key), headers[m].shape[1]
+    length, observed = _load(path, archive, key), headers[m].shape[1]
     for bad, message in (
-        ((length < 0) | (length > frames), f"is outside 0..{frames}, the frames of {m!r}; correct it"),
+        ((length < 0) | (length > observed), f"is outside 0..{observed}, the frames of {m!r}; correct it"),
         (present & (length == 0), f"is 0 although {m}_present is True; correct one of them"),
         (~present & (length > 0), f"is not 0 although {m}_present is False; correct one of them"),
     ):
         for row in np.flatnonzero(bad)[:1]:
             raise _error(path, key, message, row, ids)
-    return np.arange(frames) < length[:, None]
+    return np.arange(observed) < length[:, None]
 
 
 def _meta(data: Dataset) -> dict:
@@ -362,11 +363,11 @@ def _column(where: str, name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def _frames_first(where: str, m: str, frames: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+def _frames_first(where: str, m: str, observed: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
     """(N, T) positions that put the real frames of each row at its front."""
-    steps = torch.arange(frames.shape[1])
-    order = (steps + frames.int().argmax(1, keepdim=True)) % len(steps)
-    holes = (frames.gather(1, order) != (steps < frames.sum(1, keepdim=True))).any(1)
+    steps = torch.arange(observed.shape[1])
+    order = (steps + observed.int().argmax(1, keepdim=True)) % len(steps)
+    holes = (observed.gather(1, order) != (steps < observed.sum(1, keepdim=True))).any(1)
     for row in holes.nonzero()[:1].flatten().tolist():
         message = "has padding between its frames, which an archive cannot say; mark it as real or take it out"
         raise _error(where, m, message, row, ids)

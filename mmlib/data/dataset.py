@@ -12,14 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-TASKS = ("regression", "multiclass", "multilabel", "multibinary")
-SPLITS = ("train", "valid", "test")
-_CHUNK_BYTES = 2**26
-_KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold": "i"}
-
-
-class DataError(ValueError):
-    """Data that cannot be used as they are; the message names the file, the field, the row and the remedy."""
+from mmlib.data.checks import COLUMN_KINDS, SPLITS, DataError, check_dataset, check_modalities, chunk_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +20,7 @@ class Batch:
     """Some rows of a dataset as a system sees them.
 
     x: per modality (B, T, d) float32, exactly zero on frames that are padding or not observed.
-    frames: per modality (B, T), True where the frame is real and observed.
+    observed: per modality (B, T), True where the frame is real and observed.
     target: (B,) float32 | (B,) int64 | (B, C) float32; None whenever a system only predicts.
     index: (B,) row numbers in the dataset.
     complete: the features before the protocol removed anything; None unless the protocol declares complete training
@@ -35,7 +28,7 @@ class Batch:
     """
 
     x: dict[str, Float[Tensor, "B _ _"]]
-    frames: dict[str, Bool[Tensor, "B _"]]
+    observed: dict[str, Bool[Tensor, "B _"]]
     target: Tensor | None
     index: Int[Tensor, "B"]
     complete: dict[str, Float[Tensor, "B _ _"]] | None = None
@@ -50,7 +43,7 @@ class Batch:
     @cached_property
     def present(self) -> dict[str, Bool[Tensor, "B"]]:
         """Per modality (B,), True where at least one frame is observed."""
-        return {m: f.squeeze(1) if f.shape[1] == 1 else f.any(1) for m, f in self.frames.items()}
+        return {m: f.squeeze(1) if f.shape[1] == 1 else f.any(1) for m, f in self.observed.items()}
 
     def without(self, *modalities: str) -> "Batch":
         """The same rows with these modalities hidden.
@@ -61,7 +54,7 @@ class Batch:
         return replace(
             self,
             x={m: torch.zeros_like(x) if m in modalities else x for m, x in self.x.items()},
-            frames={m: torch.zeros_like(f) if m in modalities else f for m, f in self.frames.items()},
+            observed={m: torch.zeros_like(f) if m in modalities else f for m, f in self.observed.items()},
         )
 
     def select(self, rows: Tensor) -> "Batch":
@@ -79,7 +72,7 @@ class Batch:
         return replace(
             self,
             x={m: change(x) for m, x in self.x.items()},
-            frames={m: change(f) for m, f in self.frames.items()},
+            observed={m: change(f) for m, f in self.observed.items()},
             target=None if self.target is None else change(self.target),
             index=change(self.index),
             complete=None if self.complete is None else {m: change(x) for m, x in self.complete.items()},
@@ -91,7 +84,7 @@ class Dataset:
     """Named modalities with aligned rows.
 
     features: per modality (N, T, d) float32 (float16 where memory-mapped); a vector feature has T = 1.
-    frames: per modality (N, T) bool, True on real frames, False on padding and on absent modalities.
+    observed: per modality (N, T) bool, True on real frames, False on padding and on absent modalities.
     target: (N,) float32 for regression, (N,) int64 for multiclass, (N, C) float32 of 0 and 1 for multilabel (one film,
         many genres) and multibinary (C separate yes/no problems).
     split: (N,) of train, valid, test. ids: (N,) unique.
@@ -104,7 +97,7 @@ class Dataset:
     name: str
     task: str
     features: dict[str, Tensor]
-    frames: dict[str, Bool[Tensor, "N _"]]
+    observed: dict[str, Bool[Tensor, "N _"]]
     target: Tensor
     split: np.ndarray
     ids: np.ndarray
@@ -116,7 +109,7 @@ class Dataset:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _validate(self)
+        check_dataset(self)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -144,7 +137,7 @@ class Dataset:
     @cached_property
     def present(self) -> dict[str, Bool[Tensor, "N"]]:
         """Natural availability: (N,), True where the row has the modality at all."""
-        return {m: f.any(1) for m, f in self.frames.items()}
+        return {m: f.any(1) for m, f in self.observed.items()}
 
     def rows(self, split: str) -> Int[Tensor, "n"]:
         """Row numbers of a split, in file order. Raises DataError for an unknown split name."""
@@ -161,14 +154,14 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over all columns, features and frames: equal for equal content in equal order, whatever the file."""
         digest = hashlib.sha256(f"{self.task}|{self.label_names}".encode())
-        for column in ("ids", *_KINDS):
+        for column in ("ids", *COLUMN_KINDS):
             array = getattr(self, column)
             digest.update(column.encode() if array is None else "\0".join((column, *map(str, array))).encode())
         digest.update(self.target.cpu().numpy().tobytes())
         for m, x in self.features.items():
             digest.update(f"{m}{tuple(x.shape)}".encode())
-            digest.update(self.frames[m].cpu().numpy().tobytes())
-            for chunk in x.split(_chunk_rows(x)):
+            digest.update(self.observed[m].cpu().numpy().tobytes())
+            for chunk in x.split(chunk_rows(x)):
                 digest.update(chunk.float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -176,11 +169,11 @@ class Dataset:
         """The rows picked by a boolean (N,) or integer tensor; `note` is added to the provenance."""
         rows = torch.arange(len(self), device=self.device)[rows]
         picked = rows.cpu().numpy()
-        columns = {c: getattr(self, c) for c in ("ids", *_KINDS)}
+        columns = {c: getattr(self, c) for c in ("ids", *COLUMN_KINDS)}
         return replace(
             self,
             features={m: x[rows] for m, x in self.features.items()},
-            frames={m: f[rows] for m, f in self.frames.items()},
+            observed={m: f[rows] for m, f in self.observed.items()},
             target=self.target[rows],
             provenance=self._derived(note),
             **{c: None if a is None else a[picked] for c, a in columns.items()},
@@ -199,20 +192,22 @@ class Dataset:
             raise DataError(f"{self.where}: Dataset.only needs a modality; there are {', '.join(self.modalities)}")
         rows = torch.stack([self.present[m] for m in modalities]).any(0)
         kept = self.subset(rows, f"{' and '.join(modalities)} alone")
-        features, frames = kept.features, kept.frames
-        return replace(kept, features={m: features[m] for m in modalities}, frames={m: frames[m] for m in modalities})
+        features, observed = kept.features, kept.observed
+        return replace(
+            kept, features={m: features[m] for m in modalities}, observed={m: observed[m] for m in modalities}
+        )
 
     def pooled(self) -> "Dataset":
         """Every sequence as one vector, the mean of its real frames: (N, 1, d); a modality that a row lacks stays absent."""
 
-        def mean(x: Tensor, frames: Tensor) -> Tensor:
-            total = x.float().masked_fill(~frames[..., None], 0).sum(1, keepdim=True)
-            return total / frames.sum(1).clamp(min=1)[:, None, None]
+        def mean(x: Tensor, observed: Tensor) -> Tensor:
+            total = x.float().masked_fill(~observed[..., None], 0).sum(1, keepdim=True)
+            return total / observed.sum(1).clamp(min=1)[:, None, None]
 
         return replace(
             self,
-            features={m: mean(x, self.frames[m]) for m, x in self.features.items()},
-            frames={m: f.any(1, keepdim=True) for m, f in self.frames.items()},
+            features={m: mean(x, self.observed[m]) for m, x in self.features.items()},
+            observed={m: f.any(1, keepdim=True) for m, f in self.observed.items()},
             provenance=self._derived("sequences as the mean of their frames"),
         )
 
@@ -247,7 +242,7 @@ class Dataset:
             ),
         )
 
-    def divided(self, folds: int) -> "Dataset":
+    def with_folds(self, folds: int) -> "Dataset":
         """New folds 0 .. folds - 1 by the hash of each row's id; rows of one group share a fold.
 
         Raises DataError for fewer than three folds.
@@ -260,7 +255,7 @@ class Dataset:
         )
         return replace(self, fold=fold, provenance=self._derived(f"{folds} folds by hash"))
 
-    def folded(self, test: int) -> "Dataset":
+    def split_by_fold(self, test: int) -> "Dataset":
         """Split anew for cross-validation: the rows of fold `test` are test, those of the next fold valid, all others train.
 
         Raises DataError where there are no folds, fewer than three, or not this one.
@@ -303,7 +298,7 @@ class Dataset:
             if x.dtype != torch.float32:
                 raise DataError(f"{self.where}: {m!r} is memory-mapped; standardise it before the archive is written")
             train = self.rows("train")
-            seen = x[train][self.frames[m][train]]  # (n, d)
+            seen = x[train][self.observed[m][train]]  # (n, d)
             if len(seen) == 0:
                 continue
             centre, std = seen.double().mean(0), seen.double().std(0, correction=0)
@@ -312,7 +307,7 @@ class Dataset:
         return Scaling(mean, factor, limit)
 
     def scaled(self, scaling: "Scaling") -> "Dataset":
-        features = {m: scaling(m, x, self.frames[m]) for m, x in self.features.items()}
+        features = {m: scaling(m, x, self.observed[m]) for m, x in self.features.items()}
         note = "standardised on train" + (f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else "")
         but = [m for m in self.modalities if m not in scaling.mean and bool(self.present[m][self.rows("train")].any())]
         note += f", but for {' and '.join(but)}" if but else ""
@@ -324,7 +319,7 @@ class Dataset:
         return replace(
             self,
             features={m: x.to(device) for m, x in self.features.items()},
-            frames={m: f.to(device) for m, f in self.frames.items()},
+            observed={m: f.to(device) for m, f in self.observed.items()},
             target=self.target.to(device),
         )
 
@@ -354,11 +349,11 @@ class Scaling:
     factor: Mapping[str, Float[Tensor, "_"]]
     limit: float = math.inf
 
-    def __call__(self, m: str, x: Float[Tensor, "n T d"], frames: Bool[Tensor, "n T"]) -> Float[Tensor, "n T d"]:
+    def __call__(self, m: str, x: Float[Tensor, "n T d"], observed: Bool[Tensor, "n T"]) -> Float[Tensor, "n T d"]:
         if m not in self.mean:
             return x
         scaled = ((x - self.mean[m]) * self.factor[m]).clamp(-self.limit, self.limit)
-        return scaled.masked_fill(~frames[..., None], 0)
+        return scaled.masked_fill(~observed[..., None], 0)
 
 
 class View:
@@ -374,9 +369,9 @@ class View:
         complete: bool,
     ):
         self.data, self.rows, self.labelled, self.complete = data, rows, labelled, complete
-        self.frames = {m: f[rows] for m, f in data.frames.items()}
+        self.observed = {m: f[rows] for m, f in data.observed.items()}
         if observed is not None:
-            self.frames = {m: f & observed[m].to(f.device) for m, f in self.frames.items()}
+            self.observed = {m: f & observed[m].to(f.device) for m, f in self.observed.items()}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -385,10 +380,10 @@ class View:
         """The rows at these positions of the view (not of the dataset)."""
         rows = self.rows[index]
         raw = {m: x[rows].float() for m, x in self.data.features.items()}
-        frames = {m: f[index] for m, f in self.frames.items()}
+        observed = {m: f[index] for m, f in self.observed.items()}
         return Batch(
-            x={m: x.masked_fill(~frames[m].unsqueeze(-1), 0) for m, x in raw.items()},
-            frames=frames,
+            x={m: x.masked_fill(~observed[m].unsqueeze(-1), 0) for m, x in raw.items()},
+            observed=observed,
             target=self.data.target[rows] if self.labelled else None,
             index=rows,
             complete=raw if self.complete else None,
@@ -399,103 +394,3 @@ class View:
         order = torch.arange(len(self), device=self.rows.device) if order is None else order.to(self.rows.device)
         for index in order.split(batch_size):
             yield self.batch(index)
-
-
-def check_modalities(known: tuple[str, ...], asked: tuple[str, ...], where: str) -> None:
-    """Raises DataError when a modality is asked for that does not exist."""
-    for m in asked:
-        if m not in known:
-            raise DataError(f"{where}: no modality {m!r}; there are {', '.join(known)}")
-
-
-def _chunk_rows(x: Tensor) -> int:
-    return max(1, _CHUNK_BYTES // (4 * x[0].numel()))
-
-
-def _validate(data: Dataset) -> None:
-    where, n = data.where, len(data.ids)
-
-    def fail(name: str, message: str, row: int | None = None):
-        place = "" if row is None else f", row {row} (id {str(data.ids[row])!r})"
-        raise DataError(f"{where}: field {name!r}{place}: {message}")
-
-    if data.task not in TASKS:
-        fail("task", f"{data.task!r} is not one of {', '.join(TASKS)}")
-    if not data.features:
-        fail("features", "there is no modality; a dataset needs at least one")
-    if n == 0:
-        fail("ids", "there are no rows")
-    if set(data.frames) != set(data.features):
-        fail("frames", f"has modalities {sorted(data.frames)} but features has {sorted(data.features)}")
-    for name in _KINDS:
-        column = getattr(data, name)
-        if column is not None and column.shape != (n,):
-            fail(name, f"has shape {column.shape}, expected ({n},): one value for each id")
-        if column is not None and column.dtype.kind != _KINDS[name]:
-            fail(name, f"is {column.dtype}; convert it with .astype({'str' if _KINDS[name] == 'U' else 'numpy.int32'})")
-    if data.ids.dtype.kind != "U":
-        fail("ids", f"are {data.ids.dtype}; convert them with .astype(str)")
-    _validate_ids(data, fail)
-    _validate_target(data, fail)
-    for m, x in data.features.items():
-        frames = data.frames[m]
-        if x.ndim != 3 or len(x) != n or 0 in x.shape:
-            fail(m, f"has shape {tuple(x.shape)}, expected ({n}, frames, width); give a vector feature one frame")
-        if x.dtype not in (torch.float32, torch.float16):
-            fail(m, f"has type {x.dtype}; convert it to float32 (or float16)")
-        if frames.dtype != torch.bool or frames.shape != x.shape[:2]:
-            fail(m, f"frames are {frames.dtype} {tuple(frames.shape)}, expected bool {tuple(x.shape[:2])}")
-        step = _chunk_rows(x)
-        for start in range(0, n, step):
-            chunk, real = x[start : start + step], frames[start : start + step]
-            flat = chunk.flatten(1)
-            if not bool(flat.isfinite().all()):
-                row = start + int((~flat.isfinite()).any(1).nonzero()[0])
-                fail(m, "a value is NaN or infinite; repair it (and say how) or mark the modality absent", row)
-            hidden = chunk.masked_fill(real.unsqueeze(-1), 0).flatten(1)
-            if bool(hidden.any()):
-                row = start + int(hidden.any(1).nonzero()[0])
-                fail(m, "is not zero where it is absent or padding; zero it, or mark the frame as real", row)
-    nothing = ~torch.stack(list(data.present.values())).any(0)
-    if bool(nothing.any()):
-        fail("frames", "the row has no modality at all; drop it", int(nothing.nonzero()[0]))
-
-
-def _validate_ids(data: Dataset, fail) -> None:
-    for row in np.flatnonzero(~np.isin(data.split, SPLITS))[:1]:
-        fail("split", f"{str(data.split[row])!r} is not one of {', '.join(SPLITS)}; rename it", int(row))
-    for split in SPLITS:
-        if not (data.split == split).any():
-            fail("split", f"no row has the split {split!r}; every split needs rows")
-    order = np.argsort(data.ids, kind="stable")
-    again = np.flatnonzero(data.ids[order][1:] == data.ids[order][:-1])
-    if len(again):
-        first, second = int(order[again[0]]), int(order[again[0] + 1])
-        if data.split[first] != data.split[second]:
-            splits = " and ".join(repr(str(data.split[row])) for row in (first, second))
-            fail("ids", f"is also row {first}: one id in the splits {splits} is a leak; keep one", second)
-        fail("ids", f"is also row {first}; ids must be unique, drop or rename one", second)
-
-
-def _validate_target(data: Dataset, fail) -> None:
-    y, n = data.target, len(data.ids)
-    if len(y) != n:
-        fail("target", f"has {len(y)} rows but there are {n} ids")
-    if data.task in ("multilabel", "multibinary"):
-        if y.ndim != 2 or y.dtype != torch.float32:
-            fail("target", f"is {y.dtype} {tuple(y.shape)}, expected float32 ({n}, labels)")
-        if y.shape[1] != len(data.label_names):
-            fail("target", f"has {y.shape[1]} columns but label_names has {len(data.label_names)}; they must agree")
-        bad = ((y != 0) & (y != 1)).any(1)
-        message = "a value is neither 0 nor 1; code absent labels as 0"
-    elif data.task == "multiclass":
-        if y.ndim != 1 or y.dtype != torch.int64:
-            fail("target", f"is {y.dtype} {tuple(y.shape)}, expected int64 ({n},)")
-        bad = (y < 0) | (y >= len(data.label_names))
-        message = f"the class is outside 0..{len(data.label_names) - 1}; number classes from 0, one label name each"
-    else:
-        if y.ndim != 1 or y.dtype != torch.float32:
-            fail("target", f"is {y.dtype} {tuple(y.shape)}, expected float32 ({n},)")
-        bad, message = ~y.isfinite(), "the value is NaN or infinite; drop rows without a label"
-    if bool(bad.any()):
-        fail("target", message, int(bad.nonzero()[0]))

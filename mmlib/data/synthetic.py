@@ -8,7 +8,7 @@ One latent z in R^k drives the target and every modality:
     x_{m,t} = A_m z + B_m u_{m,t} + s_m eps  frames; u_m is an AR(1) factor private to the modality
 
 The nuisance B_m lies in the span of A_m: a modality does not see z but z blurred, which more frames sharpen only as
-fast as u_m forgets. `mmlib.models.oracle` inverts this model.
+fast as u_m forgets. `mmlib.models.yardsticks.oracle` inverts this model.
 """
 
 import inspect
@@ -21,30 +21,22 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from mmlib.data.dataset import SPLITS, TASKS, DataError, Dataset
-
-MMIMDB_FILMS = 25_959
-MMIMDB_GENRES = {
-    "Drama": 13967, "Comedy": 8592, "Romance": 5364, "Thriller": 5192, "Crime": 3838, "Action": 3550,
-    "Adventure": 2710, "Horror": 2703, "Documentary": 2082, "Mystery": 2057, "Sci-Fi": 1991, "Fantasy": 1933,
-    "Family": 1668, "Biography": 1343, "War": 1335, "History": 1143, "Music": 1045, "Animation": 997, "Musical": 841,
-    "Western": 705, "Sport": 634, "Short": 471, "Film-Noir": 338, "News": 64, "Adult": 4, "Talk-Show": 2,
-    "Reality-TV": 1,
-}  # fmt: skip
-"""Films per genre in MM-IMDb (27 genres in the raw release; the last four are dropped by the 23-genre benchmark)."""
+from mmlib.data.checks import SPLITS, TASKS, DataError
+from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES, mintrec_intents
+from mmlib.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
 class Modality:
     """How one modality sees the latent.
 
-    dim: width d of a frame. frames: longest sequence T (1: a vector).
+    dim: width d of a frame. length: longest sequence T (1: a vector).
     blur: standard deviation of the private factor relative to z; the larger, the weaker the modality.
     persistence: AR(1) coefficient of the private factor in [0, 1). noise: deviation of the white noise per dimension.
     """
 
     dim: int
-    frames: int = 1
+    length: int = 1
     blur: float = 1.0
     persistence: float = 0.9
     noise: float = 0.3
@@ -86,15 +78,15 @@ class World:
         n = sum(rows.values())
         component = torch.multinomial(self.priors, n, replacement=True, generator=generator)
         z = self.means[component] + torch.randn(n, self.latent, dtype=torch.float64, generator=generator)
-        features, frames = {}, {}
+        features, observed = {}, {}
         for m in self.modalities:
-            features[m], frames[m] = self._frames(m, z, generator)
+            features[m], observed[m] = self._sequence(m, z, generator)
         split = np.concatenate([np.full(rows[s], s) for s in SPLITS])
         return Dataset(
             name=self.name,
             task=self.task,
             features=features,
-            frames=frames,
+            observed=observed,
             target=self._target(z, component, generator),
             split=split,
             ids=np.array([f"{s}-{i:06d}" for s in SPLITS for i in range(rows[s])]),
@@ -106,16 +98,16 @@ class World:
             },
         )
 
-    def _frames(self, m: str, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _sequence(self, m: str, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         shape, n, k = self.modalities[m], len(z), self.latent
         lengths = torch.full((n,), 1)
-        if shape.frames > 1:
-            lengths = torch.randint(math.ceil(shape.frames / 2), shape.frames + 1, (n,), generator=generator)
-        real = torch.arange(shape.frames) < lengths[:, None]  # (n, T)
-        x = torch.empty(n, shape.frames, shape.dim)
+        if shape.length > 1:
+            lengths = torch.randint(math.ceil(shape.length / 2), shape.length + 1, (n,), generator=generator)
+        real = torch.arange(shape.length) < lengths[:, None]  # (n, T)
+        x = torch.empty(n, shape.length, shape.dim)
         clean = z @ self.A[m].T  # (n, d)
         u = torch.randn(n, k, dtype=torch.float64, generator=generator)
-        for t in range(shape.frames):
+        for t in range(shape.length):
             if t > 0:
                 innovation = torch.randn(n, k, dtype=torch.float64, generator=generator)
                 u = shape.persistence * u + math.sqrt(1 - shape.persistence**2) * innovation
@@ -192,15 +184,6 @@ class _Shape:
     other: dict[str, Any] = field(default_factory=dict)
 
 
-def _mintrec_intents() -> dict[str, float]:
-    counts = {
-        "Advise": 122, "Agree": 59, "Apologise": 136, "Arrange": 110, "Ask for help": 51, "Care": 95, "Comfort": 88,
-        "Complain": 286, "Criticize": 117, "Flaunt": 52, "Greet": 60, "Inform": 284, "Introduce": 105, "Joke": 51,
-        "Leave": 85, "Oppose": 51, "Praise": 213, "Prevent": 73, "Taunt": 62, "Thank": 124,
-    }  # fmt: skip
-    return {label: count / sum(counts.values()) for label, count in counts.items()}
-
-
 SHAPES = {
     "mmimdb": _Shape(
         "multilabel",
@@ -246,7 +229,7 @@ SHAPES = {
             "vision": Modality(256, 23, blur=4.0),
         },
         (1_334, 445, 445),
-        _mintrec_intents(),
+        mintrec_intents(),
         latent=10,
         other={"separation": 4.0},
     ),
@@ -254,17 +237,17 @@ SHAPES = {
 """Worlds shaped as the papers' data sets (MIntRec's audio and video at a tenth of their length)."""
 
 
-def like(name: str, /, *, dim: int | None = None, frames: int | None = None, seed: int = 0, **changes: Any) -> World:
+def like(name: str, /, *, dim: int | None = None, length: int | None = None, seed: int = 0, **changes: Any) -> World:
     """A world shaped as one of SHAPES.
 
-    dim, frames: upper limits on every modality's width and length, for small walk-throughs.
+    dim, length: upper limits on every modality's width and length, for small walk-throughs.
     changes: any argument of `draw` that should differ. Raises DataError for an unknown shape or argument.
     """
     if name not in SHAPES:
         raise DataError(f"no synthetic shape {name!r}; there are {', '.join(SHAPES)}")
     shape = SHAPES[name]
     modalities = {
-        m: Modality(min(v.dim, dim or v.dim), min(v.frames, frames or v.frames), v.blur, v.persistence, v.noise)
+        m: Modality(min(v.dim, dim or v.dim), min(v.length, length or v.length), v.blur, v.persistence, v.noise)
         for m, v in shape.modalities.items()
     }
     arguments = {"modalities": modalities, "prevalence": shape.prevalence, "latent": shape.latent, **shape.other}

@@ -1,4 +1,4 @@
-"""Floor 2: one file per published system, MODELS, which names them, and how a trained one is kept."""
+"""One module per method; the `MODELS` registry; save and load."""
 
 from mmlib.models.base import Prediction, System
 from mmlib.models.catalogue import MODELS

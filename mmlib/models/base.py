@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.dataset import Batch, DataError, Dataset, View
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Batch, Dataset, View
 
 TRAITS = {
     "batch_dependent": "a prediction depends on which rows share its batch",
@@ -124,21 +124,21 @@ def task_loss(
     """
     share = torch.ones(len(logits), device=logits.device) if rows is None else rows.to(logits.dtype)
     if task == "regression":
-        loss = F.mse_loss(logits.squeeze(1), target, reduction="none")
+        loss = nn.functional.mse_loss(logits.squeeze(1), target, reduction="none")
     elif task == "multiclass":
-        loss = F.cross_entropy(logits, target, reduction="none")
+        loss = nn.functional.cross_entropy(logits, target, reduction="none")
         share = share if weight is None else share * weight[target]
     else:
-        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # (B, C)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")  # (B, C)
         loss = loss.sum(1) if reduction == "sum" else loss.mean(1)
     if rows is None and weight is None:
         return loss.mean()
     return (loss * share).sum() / share.sum().clamp(min=1e-6)
 
 
-def masked_mean(x: Float[Tensor, "B T d"], frames: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+def masked_mean(x: Float[Tensor, "B T d"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
     """Mean over the observed frames, zero where there is none; what stands on other frames has no influence."""
     if x.shape[1] == 1:
-        return x.masked_fill(~frames.unsqueeze(-1), 0).squeeze(1)
-    total = x.masked_fill(~frames.unsqueeze(-1), 0).sum(1)
-    return total / frames.sum(1, keepdim=True).clamp(min=1)
+        return x.masked_fill(~observed.unsqueeze(-1), 0).squeeze(1)
+    total = x.masked_fill(~observed.unsqueeze(-1), 0).sum(1)
+    return total / observed.sum(1, keepdim=True).clamp(min=1)

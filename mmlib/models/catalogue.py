@@ -1,11 +1,11 @@
 """MODELS, where every system has its name."""
 
-from mmlib.models.admc import ADMC
+from mmlib.models.admc.system import ADMC
 from mmlib.models.base import System
 from mmlib.models.simc import SIMC
-from mmlib.models.smcir import SMCIR
-from mmlib.models.trivial import AllZeros, Fill, Prior, Unimodal
+from mmlib.models.smcir.system import SMCIR
 from mmlib.models.umdf import UMDF
+from mmlib.models.yardsticks.trivial import AllZeros, Fill, Prior, Unimodal
 
 MODELS: dict[str, type[System]] = {
     "simc": SIMC,

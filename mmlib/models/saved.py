@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmlib.data.dataset import Batch, DataError, Dataset, Scaling, check_modalities
+from mmlib.data.checks import DataError, check_modalities
+from mmlib.data.dataset import Batch, Dataset, Scaling
 from mmlib.models.base import System
 from mmlib.models.catalogue import MODELS
 
@@ -22,6 +23,8 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 _FORMAT = 1
 _FIELDS = ("format", "system", "arguments", "dims", "task", "outputs", "label_names", "limit", "metrics", "versions")
 _SIZE = 2**24  # of the card, which is read whole
+
+_RENAMED = {"clip": "clamp"}  # arguments of 0.1.0 that have another name now
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,18 @@ class Saved:
     def predict(
         self,
         features: Mapping[str, Float[Tensor, "n *T d"]],
-        frames: Mapping[str, Bool[Tensor, "n _"]] | None = None,
+        observed: Mapping[str, Bool[Tensor, "n _"]] | None = None,
         batch_size: int = 256,
     ) -> Float[Tensor, "n C"]:
         """Probabilities of classes or labels (n, C), or values (n, 1), on the scale of the training targets.
 
         features: per modality (n, T, d), or (n, d) for vectors, as in the data it was trained on, before standardisation.
-        A modality that no row has may be left out. frames: per modality (n, T), True where a frame is there; without them
+        A modality that no row has may be left out. observed: per modality (n, T), True where a frame is there; without them
         every frame that is not zero throughout. A stochastic system draws noise that belongs to the place of a row here.
 
         Raises DataError for an unknown modality, a wrong shape, NaN where something is there, or a row without anything.
         """
-        x, seen = self._checked(dict(features), dict(frames or {}))
+        x, seen = self._checked(dict(features), dict(observed or {}))
         index = torch.arange(len(next(iter(x.values()))))
         parts = []
         for rows in index.split(batch_size):
@@ -62,10 +65,10 @@ class Saved:
             return logits
         return logits.softmax(1) if task == "multiclass" else logits.sigmoid()
 
-    def _checked(self, features: dict[str, Tensor], frames: dict[str, Tensor]) -> tuple[dict, dict]:
+    def _checked(self, features: dict[str, Tensor], observed: dict[str, Tensor]) -> tuple[dict, dict]:
         dims = self.system.dims
         check_modalities(tuple(dims), tuple(features), "features")
-        check_modalities(tuple(features), tuple(frames), "frames")
+        check_modalities(tuple(features), tuple(observed), "observed")
         if not features or 0 in (sizes := {len(v) for v in features.values()}) or len(sizes) > 1:
             raise DataError(
                 f"features: { ({m: len(v) for m, v in features.items()}) } rows; every modality needs as many"
@@ -78,9 +81,9 @@ class Saved:
                 raise DataError(
                     f"features {m!r}: have shape {tuple(v.shape)}, expected ({n}, frames, {d}) or ({n}, {d})"
                 )
-            there = frames.get(m, (v != 0).any(2))
+            there = observed.get(m, (v != 0).any(2))
             if there.shape != v.shape[:2]:
-                raise DataError(f"frames {m!r}: have shape {tuple(there.shape)}, expected {tuple(v.shape[:2])}")
+                raise DataError(f"observed {m!r}: have shape {tuple(there.shape)}, expected {tuple(v.shape[:2])}")
             v = v.float().masked_fill(~there[..., None], 0)
             bad = (~v.isfinite()).flatten(1).any(1)
             if bool(bad.any()):
@@ -150,8 +153,9 @@ def load(folder: Path | str) -> Saved:
     card = _card(folder / CARD)
     if card["system"] not in MODELS:
         raise DataError(f"{folder / CARD}: system {card['system']!r} is not one of {', '.join(MODELS)}")
+    arguments = {_RENAMED.get(k, k): v for k, v in card["arguments"].items()}
     try:
-        system = MODELS[card["system"]](card["dims"], card["task"], card["outputs"], **card["arguments"]).eval()
+        system = MODELS[card["system"]](card["dims"], card["task"], card["outputs"], **arguments).eval()
     except (TypeError, ValueError, RuntimeError) as e:
         raise DataError(f"{folder / CARD}: field 'arguments' does not fit {card['system']}: {e}") from e
     tensors = _tensors(folder / WEIGHTS)

@@ -14,13 +14,20 @@ Left open by the paper and filled: features are used as given (l2norm=False).
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.dataset import Batch, DataError, View
-from mmlib.layers import SelfAttention, mlp
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Batch, View
 from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.layers import SelfAttention, mlp
+
+SIMC_CONFIGURATIONS = (
+    "100_image_100_text", "100_image_20_text", "20_image_100_text",
+    "complex_10_45_45", "complex_20_40_40", "complex_30_35_35",
+)  # fmt: skip
+"""The six configurations of SIM-C's Tables 1 and 3."""
+
 
 Feature = Float[Tensor, "B _"]
 
@@ -85,7 +92,7 @@ class SIMC(System):
     def simulation_loss(self, batch: Batch, simulated: tuple[Feature, Feature]) -> Float[Tensor, ""]:
         """Section 3.2: |M'_1 - S_{2->1}(M'_2)|^2 + |M'_2 - S_{1->2}(M'_1)|^2 over rows that have both, else 0."""
         both = (batch.present[self.m1] & batch.present[self.m2]).float()  # (B,)
-        errors = [F.mse_loss(s, true, reduction="none") for s, true in zip(simulated, self.features(batch))]
+        errors = [nn.functional.mse_loss(s, true, reduction="none") for s, true in zip(simulated, self.features(batch))]
         if self.reduction == "sum":
             error = errors[0].sum(1) + errors[1].sum(1)
         else:
@@ -128,7 +135,7 @@ class SIMC(System):
     def features(self, batch: Batch) -> tuple[Feature, Feature]:
         """M'_1, M'_2 (B, d_k): the frozen encoders' embeddings."""
         M1, M2 = (batch.x[m].squeeze(1) for m in (self.m1, self.m2))
-        return (F.normalize(M1, dim=1), F.normalize(M2, dim=1)) if self.l2norm else (M1, M2)
+        return (nn.functional.normalize(M1, dim=1), nn.functional.normalize(M2, dim=1)) if self.l2norm else (M1, M2)
 
     def _forward(self, batch: Batch, detach: bool = False):
         true = self.features(batch)

@@ -31,14 +31,15 @@ Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released; wh
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid, pad
 
-from mmlib.data.dataset import Batch, DataError
-from mmlib.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
-from mmlib.missing import all_patterns, availability, within
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Batch
+from mmlib.missing.patterns import all_patterns, availability, within
 from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
 
 Sequences = list[Float[Tensor, "B _ d"]]
 Frames = dict[str, Bool[Tensor, "B _"]]
@@ -82,7 +83,7 @@ def js(logits_a: Float[Tensor, "n C"], logits_b: Float[Tensor, "n C"], task: str
     if task == "multiclass":
         log_a, log_b = logits_a.log_softmax(1), logits_b.log_softmax(1)  # (n, C)
     else:
-        log_a, log_b = (torch.stack((F.logsigmoid(x), F.logsigmoid(-x)), 2) for x in (logits_a, logits_b))  # (n, C, 2)
+        log_a, log_b = (torch.stack((logsigmoid(x), logsigmoid(-x)), 2) for x in (logits_a, logits_b))  # (n, C, 2)
     log_m = torch.logaddexp(log_a, log_b) - math.log(2)
     return (kl(log_a, log_m) + kl(log_b, log_m)).mean() / 2
 
@@ -241,14 +242,14 @@ class UMDF(System):
         Only a row that has a single modality can get the same frames twice.
         """
         if not self.random_views:
-            return batch.frames, batch.frames
-        present = availability(batch.frames)  # (B, M)
+            return batch.observed, batch.observed
+        present = availability(batch.observed)  # (B, M)
         allowed = within(self.patterns, present)  # (B, P)
         luck = torch.rand(2, *allowed.shape, device=present.device).masked_fill(~allowed, -1)
         a, b = luck.argmax(2)
         other = luck[1].scatter(1, a[:, None], -1).argmax(1)  # b's choice if it may not be a's
         other = torch.where(allowed.sum(1) > 1, other, a)
-        kept_a, kept_b = self._lose_frames(batch.frames), self._lose_frames(batch.frames)
+        kept_a, kept_b = self._lose_frames(batch.observed), self._lose_frames(batch.observed)
         view_a, view_b, view_other = (
             {m: f & self.patterns[pattern, i, None] for i, (m, f) in enumerate(kept.items())}
             for kept, pattern in ((kept_a, a), (kept_b, b), (kept_b, other))
@@ -256,47 +257,51 @@ class UMDF(System):
         same = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
         return view_a, {m: torch.where(same, view_other[m], view_b[m]) for m in view_b}
 
-    def _lose_frames(self, frames: Frames) -> Frames:
+    def _lose_frames(self, observed: Frames) -> Frames:
         """Each frame lost with one probability per row, from {0, .1, .., p_max}; a modality's luckiest frame stays."""
-        first = next(iter(frames.values()))
+        first = next(iter(observed.values()))
         p = torch.randint(0, round(10 * self.p_max) + 1, (len(first), 1), device=first.device) / 10
         kept = {}
-        for m, f in frames.items():
+        for m, f in observed.items():
             luck = torch.rand(f.shape, device=f.device).masked_fill(~f, -1)
             kept[m] = f & ((luck >= p) | (luck == luck.amax(1, keepdim=True)))
         return kept
 
-    def embed(self, x: dict[str, Tensor], frames: Frames) -> Sequences:
+    def embed(self, x: dict[str, Tensor], observed: Frames) -> Sequences:
         """Z_m (kB, T_m, d): temporal convolution of kernel 3 over X'_m, zero where nothing is observed, plus positions.
 
-        x: per modality (B, T_m, d_m). frames: (kB, T_m), k views of these rows, one behind the other.
+        x: per modality (B, T_m, d_m). observed: (kB, T_m), k views of these rows, one behind the other.
         """
         Z = []
         for m, conv in zip(self.dims, self.embedding):
             # Each frame goes through the three taps once, whatever the number of views; masks and shifts come after.
-            taps = F.linear(x[m], conv.weight.permute(2, 0, 1).flatten(0, 1))  # (B, T_m, 3d)
-            taps = taps.repeat(len(frames[m]) // len(taps), 1, 1).masked_fill(~frames[m][..., None], 0)
+            taps = nn.functional.linear(x[m], conv.weight.permute(2, 0, 1).flatten(0, 1))  # (B, T_m, 3d)
+            taps = taps.repeat(len(observed[m]) // len(taps), 1, 1).masked_fill(~observed[m][..., None], 0)
             before, now, after = taps.chunk(3, 2)
-            z = now + F.pad(before[:, :-1], (0, 0, 1, 0)) + F.pad(after[:, 1:], (0, 0, 0, 1)) + conv.bias
+            z = now + pad(before[:, :-1], (0, 0, 1, 0)) + pad(after[:, 1:], (0, 0, 0, 1)) + conv.bias
             Z.append(self.embed_dropout(z + positions(z.shape[1], z.shape[2], z)))
         return Z
 
-    def represent(self, x: dict[str, Tensor], frames: Frames) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
+    def represent(self, x: dict[str, Tensor], observed: Frames) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
         """H_k (B, T, Md) of one view, and the number of its last step."""
-        Z, observed = self.embed(x, frames), list(frames.values()) if self.masked else None
+        Z, sources = self.embed(x, observed), list(observed.values()) if self.masked else None
         for mcim in self.mcim:
-            Z = mcim(Z, observed)
+            Z = mcim(Z, sources)
         T = next((z.shape[1] for z in Z if z.shape[1] > 1), 1)
-        return self.joint(torch.cat([resized(z, T) for z in Z], 2)), _last_step(frames, T)
+        return self.joint(torch.cat([resized(z, T) for z in Z], 2)), _last_step(observed, T)
 
     def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
         """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the squared distance of each row's own two views."""
-        return mmd2(h_a, h_b, **self.distillation) if self.distillation else F.mse_loss(h_a, h_b)
+        return mmd2(h_a, h_b, **self.distillation) if self.distillation else nn.functional.mse_loss(h_a, h_b)
 
     def logits_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
         """Eq 5, 6: L_logits = JS(f_y(h_a) || f_y(h_b)), or their mean squared difference for regression."""
         logits_a, logits_b = self.f_y(h_a), self.f_y(h_b)
-        return F.mse_loss(logits_a, logits_b) if self.task == "regression" else js(logits_a, logits_b, self.task)
+        return (
+            nn.functional.mse_loss(logits_a, logits_b)
+            if self.task == "regression"
+            else js(logits_a, logits_b, self.task)
+        )
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """L_total = L_task + lambda1 L_fea + lambda2 L_logits; both views go through the network as one batch of 2B."""
@@ -318,20 +323,20 @@ class UMDF(System):
 
     def predict(self, batch: Batch) -> Prediction:
         """The sample as it is, in both streams: H_a = H_b."""
-        H, last = self.represent(batch.x, batch.frames)
+        H, last = self.represent(batch.x, batch.observed)
         H_bar = self.dfim(H, H, last)
         return Prediction(self.head(H_bar), representation=H_bar)
 
     def _task_loss(self, logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
         if self.task == "regression" and self.error == "absolute":
-            return F.l1_loss(logits.squeeze(1), target)
+            return nn.functional.l1_loss(logits.squeeze(1), target)
         return task_loss(logits, target, self.task)
 
 
-def _last_step(frames: Frames, T: int) -> Int[Tensor, "B"]:
+def _last_step(observed: Frames, T: int) -> Int[Tensor, "B"]:
     """The last of T steps at which a sequence is observed; 0 where none is. Vectors have no place in time."""
     ends = []
-    for f in frames.values():
+    for f in observed.values():
         step = torch.arange(1, f.shape[1] + 1, device=f.device)
         end = (f * step).amax(1)  # (B,), how many frames up to the last observed one; 0 without any
         ends.append(((end * T - 1) // f.shape[1]).clamp(min=0) * (f.shape[1] > 1))

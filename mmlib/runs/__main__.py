@@ -16,9 +16,10 @@ import yaml
 from tqdm import tqdm
 
 from mmlib import show
+from mmlib.files import write
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
-from mmlib.runs.records import ROOT, collect, write
+from mmlib.runs.records import ROOT, collect
 from mmlib.runs.study import plan
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     interrupted = wrong = False
     try:
-        _carry_out(runs, slurm, options, failures)
+        run_study(runs, slurm, options, failures)
     except KeyboardInterrupt:
         interrupted = True
     except RunError as e:
@@ -96,7 +97,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _carry_out(
+def run_study(
     runs: list[Run], slurm: dict[str, Any] | None, options: argparse.Namespace, failures: list[Outcome]
 ) -> None:
     """Executes what is not finished and adds what fails to failures."""
@@ -124,7 +125,7 @@ def _carry_out(
         with engine.connected(cluster) as client:
             if options.force:
                 _set_aside(runs)
-            engine.carry_out(to_do, client, ended)
+            engine.run_all(to_do, client, ended)
     finally:
         bar.close()
         if cluster is not None and cluster is not options.scheduler:
@@ -186,7 +187,7 @@ def _report(runs: list[Run], results: Path | None, complete: bool) -> None:
         write(results, rows.to_csv(index=False))
         print(f"rows: {results}")
     print("\nTest split, the main metric of each data set, mean over the test conditions ± deviation over seeds:\n")
-    print(_beside_oracle(rows).to_string(index=False))
+    print(compare_with_oracle(rows).to_string(index=False))
     print("\nExecuted notebooks and figures:")
     for run in runs:
         for path in [run.folder / NOTEBOOK, *sorted(run.folder.glob("*.png"))]:
@@ -194,7 +195,7 @@ def _report(runs: list[Run], results: Path | None, complete: bool) -> None:
                 print(f"  {path}")
 
 
-def _beside_oracle(rows: pd.DataFrame) -> pd.DataFrame:
+def compare_with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per data set and system: its mean over all test conditions, beside the oracle's over the same ones."""
     rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")

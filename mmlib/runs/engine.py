@@ -22,7 +22,7 @@ from distributed.deploy.cluster import Cluster
 from tqdm import tqdm
 
 from mmlib.runs.errors import RunError
-from mmlib.runs.execution import Outcome, Run, attempt
+from mmlib.runs.execution import Outcome, Run, try_run
 from mmlib.runs.records import RECORD
 
 _TRIES = 3  # of a run whose worker dies under it
@@ -123,7 +123,7 @@ def connected(cluster: Cluster | str) -> Iterator[Client]:
         yield client
 
 
-def carry_out(runs: Sequence[Run], client: Client, report: Callable[[Outcome], None]) -> None:
+def run_all(runs: Sequence[Run], client: Client, report: Callable[[Outcome], None]) -> None:
     """Executes every run; report hears of each as it ends.
 
     A run whose worker dies is tried again on another one; what another study has in hand is waited for. Raises RunError
@@ -149,7 +149,7 @@ def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None
         # Dask blames a worker's death on all that it was given, also on what it had not begun: give no more than it begins.
         free = max(1, _workers(client)) - len(in_hand)
         for run in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
-            in_hand[client.submit(attempt, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}")] = run
+            in_hand[client.submit(try_run, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}")] = run
         for future in _ended(in_hand):
             run = in_hand.pop(future)
             outcome = _outcome(future, run)

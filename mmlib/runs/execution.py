@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from mmlib.files import write
 from mmlib.runs.errors import Busy, CellError, RunError
 from mmlib.runs.parameters import check_parameters, completed
-from mmlib.runs.records import RECORD, REQUEST, write
+from mmlib.runs.records import RECORD, REQUEST
 from mmlib.runs.versions import Version
 
 NOTEBOOK = "run.ipynb"
 LOG = "log.txt"
 REFUSED = "record.refused.json"  # of a run that failed after it had written its record
 _LOCK = "lock"
-_ONE = threading.Lock()  # papermill changes the folder of the whole process, and we its standard error
+_PROCESS_LOCK = threading.Lock()  # papermill changes the folder of the whole process, and we its standard error
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel:
     """
     check_parameters(notebook, parameters)
     version = Version.of(notebook, completed(notebook, parameters))
-    return perform(Run(notebook, Path(folder).resolve(), dict(parameters), version, kernel))
+    return run_once(Run(notebook, Path(folder).resolve(), dict(parameters), version, kernel))
 
 
-def attempt(run: Run) -> Outcome:
+def try_run(run: Run) -> Outcome:
     """`perform`, with whatever happens as an outcome: what a worker does."""
     try:
-        perform(run)
+        run_once(run)
     except Busy as e:
         return Outcome(run.folder.name, "busy", error=str(e))
     except RunError as e:
@@ -71,7 +72,7 @@ def attempt(run: Run) -> Outcome:
     return Outcome(run.folder.name, "finished")
 
 
-def perform(run: Run) -> Path:
+def run_once(run: Run) -> Path:
     """Executes a run unless it is finished. Success is the record, never the notebook's metadata: a killed kernel leaves
     cells that say `completed`. A record does not stand if a later cell fails, or if code or data change meanwhile."""
     whole = completed(run.notebook, run.parameters)
@@ -83,7 +84,11 @@ def perform(run: Run) -> Path:
             _claim(run, whole)
             if not record.exists():
                 try:
-                    with _ONE, _environment(run.version.environment()), open(run.folder / LOG, "a", buffering=1) as log:
+                    with (
+                        _PROCESS_LOCK,
+                        _environment(run.version.environment()),
+                        open(run.folder / LOG, "a", buffering=1) as log,
+                    ):
                         with _stderr_into(log):
                             _papermill(run, log)
                     run.version.check(run.notebook, whole)

@@ -1,7 +1,6 @@
 """A run's record: tidy rows and everything needed to doubt or repeat them, written once as the run's last act."""
 
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -16,6 +15,7 @@ import pandas as pd
 import torch
 
 from mmlib.data.dataset import Dataset
+from mmlib.files import write
 from mmlib.runs.errors import RunError
 from mmlib.runs.versions import check_kernel
 
@@ -147,31 +147,3 @@ def _asked(request: Path) -> dict[str, Any] | None:
         return {key: asked[key] for key in ("notebook", "parameters", "version")}
     except (ValueError, KeyError, TypeError) as e:
         raise RunError(f"{request} is damaged ({type(e).__name__}: {e}); remove its folder and run it again") from None
-
-
-def write(path: Path, text: str, exclusive: bool = False) -> None:
-    """Puts a file in place whole or not at all; exclusive: raises FileExistsError where one is there already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        if exclusive:
-            _link(temporary, path)
-        else:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _link(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(path) from None
-        os.replace(temporary, path)

@@ -9,11 +9,13 @@ from mmlib import missing
 from mmlib.data import synthetic
 from mmlib.data.dataset import Dataset
 from mmlib.data.synthetic import Modality
-from mmlib.models import gaussian
-from mmlib.models.admc import ADMC, ADN
-from mmlib.models.oracle import Oracle
-from mmlib.rowcache import RowCache
-from mmlib.training import evaluate, fit
+from mmlib.models.admc import exact
+from mmlib.models.admc.completions import RowCache
+from mmlib.models.admc.diffusion import ADN
+from mmlib.models.admc.system import ADMC
+from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.training.evaluate import evaluate
+from mmlib.training.fit import fit
 
 ROWS, BATCH = 5_531, 320
 PATTERNS = missing.all_patterns(3)[:-1]
@@ -70,7 +72,7 @@ def all_patterns_of_a_data_set() -> None:
 def few_steps_against_all() -> None:
     """Mean UA over six sets of modalities: encoders and diffusion trained once, fusion on each sampler's completions."""
     data = (
-        synthetic.like("iemocap", dim=16, frames=6).sample({"train": 1500, "valid": 500, "test": 2000}).standardised()
+        synthetic.like("iemocap", dim=16, length=6).sample({"train": 1500, "valid": 500, "test": 2000}).standardised()
     )
     conditions = [f"available({', '.join(m for m, k in zip(data.modalities, p) if k)})" for p in PATTERNS.tolist()]
     settings = {"batch_size": 64, "lr": 1e-3, "warmup": 0.1, "decay": True}
@@ -92,15 +94,15 @@ def few_steps_against_all() -> None:
 def replacement_is_not_conditioning() -> None:
     """The procedure with the best possible denoiser, in closed form, on the Gaussian world of `conditional_errors`."""
     world = synthetic.draw("regression", {m: Modality(8, blur=b) for m, b in BLURS.items()}, latent=4)
-    mean, S = gaussian.moments(world)
+    mean, S = exact.moments(world)
     unit = S.diagonal().sqrt()
     mean, S = mean / unit, S / unit / unit[:, None]
     given = (torch.tensor([True, False, False]), torch.tensor([True, True, False]))
     print("relative error of conditional mean and deviations with the exact denoiser, given text | text and audio:")
     for start, resample in ((50, 1), (1000, 1), (1000, 4)):
         adn = ADN(3, 8, start=start, resample=resample)
-        adn.denoiser = gaussian.Denoiser(mean, S, adn.abar)
-        errors = [gaussian.completion_errors(adn, mean, S, p) for p in given]
+        adn.denoiser = exact.Denoiser(mean, S, adn.abar)
+        errors = [exact.completion_errors(adn, mean, S, p) for p in given]
         name = f"merging from n = {start}" + (f", each step {resample} times" if resample > 1 else "")
         print(f"  {name:38}", " | ".join(f"mean {100 * m:5.1f} %, deviations {100 * sd:4.1f} %" for m, sd in errors))
 

@@ -12,8 +12,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mmlib.data.archive import write
-from mmlib.encode import clip, encode, manifest
-from mmlib.text import mend_torchvision
+from mmlib.encode.encode import encode
+from mmlib.encode.encoders import clip_encoders
+from mmlib.encode.manifest import manifest
+from mmlib.hub import mend_torchvision
 
 FILMS, BATCH, ROUNDS = 64, 32, 3
 
@@ -45,7 +47,7 @@ def measure(checkpoint: Path, size: tuple[int, int]) -> None:
 
     net = open_clip.create_model("ViT-B-32", str(checkpoint)).eval()
     pictures, texts = torch.randn(BATCH, 3, 224, 224), open_clip.get_tokenizer("ViT-B-32")(["a " * 99] * BATCH)
-    encoders = clip("ViT-B-32", str(checkpoint), device="cpu")
+    encoders = clip_encoders("ViT-B-32", str(checkpoint), device="cpu")
 
     @torch.inference_mode()
     def bare() -> None:
@@ -82,6 +84,8 @@ def main() -> None:
         checkpoint = Path(folder, "model.safetensors")
         save_file(open_clip.create_model("ViT-B-32").state_dict(), checkpoint)
         load = cpu_seconds(lambda: open_clip.create_model("ViT-B-32", str(checkpoint)))
-        print(f"loading {load:.1f} s, with fingerprints {cpu_seconds(lambda: clip('ViT-B-32', str(checkpoint))):.1f} s")
+        print(
+            f"loading {load:.1f} s, with fingerprints {cpu_seconds(lambda: clip_encoders('ViT-B-32', str(checkpoint))):.1f} s"
+        )
         for size in ((256, 384), (500, 750), (1000, 1500)):
             measure(checkpoint, size)

@@ -9,15 +9,17 @@ from torch import Tensor
 from mmlib import missing
 from mmlib.data import synthetic
 from mmlib.data.dataset import Batch, Dataset
-from mmlib.models import MODELS
+from mmlib.models import simc
 from mmlib.models.base import System
-from mmlib.models.oracle import Oracle
+from mmlib.models.catalogue import MODELS
 from mmlib.models.simc import SIMC
-from mmlib.training import evaluate, fit, predict
+from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.training.evaluate import evaluate, predict
+from mmlib.training.fit import fit
+from tests.models.test_simc import weights_of
 from tests.reference import simc as reference
-from tests.test_simc import weights_of
 
-CONFIGURATIONS = missing.SIMC_CONFIGURATIONS
+CONFIGURATIONS = simc.SIMC_CONFIGURATIONS
 
 
 def cpu_seconds(work: Callable[[], None], repeats: int) -> float:

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from mmlib.models.smcir import SMCIR
+from mmlib.models.smcir.system import SMCIR
 from tests.reference import smcir as slow
 from tests.reference.test_smcir_reference import weights
 

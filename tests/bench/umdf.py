@@ -9,9 +9,9 @@ from torch import nn
 
 from mmlib.data import synthetic
 from mmlib.data.dataset import Batch, Dataset
+from mmlib.hub import mend_torchvision
 from mmlib.models.base import System
 from mmlib.models.umdf import UMDF
-from mmlib.text import mend_torchvision
 
 
 def clips(rows: int) -> Dataset:

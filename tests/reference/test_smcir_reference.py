@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from sklearn.metrics import mutual_info_score
 
 from mmlib.data import synthetic
-from mmlib.models import smcir as fast
-from mmlib.models.smcir import SMCIR
+from mmlib.models.smcir import detector
+from mmlib.models.smcir import system as fast
+from mmlib.models.smcir.system import SMCIR
 from tests.reference import smcir as slow
 
 DOUBLE = torch.float64
@@ -145,9 +146,9 @@ def rows(dataset, split="test"):
     view = dataset.view(split)
     batch, turn = view.batch(torch.arange(len(view))), torch.arange(len(view)) % 6
     gone = {"audio": (turn == 1) | (turn > 3), "vision": (turn == 2) | (turn > 3)}
-    frames = {m: f & ~gone[m][:, None] if m in gone else f for m, f in batch.frames.items()}
+    frames = {m: f & ~gone[m][:, None] if m in gone else f for m, f in batch.observed.items()}
     x = {m: v.double() * frames[m][..., None] for m, v in batch.x.items()}
-    return replace(batch, x=x, frames=frames, target=batch.target.double())
+    return replace(batch, x=x, observed=frames, target=batch.target.double())
 
 
 def prepared(variant, modalities=("text", *WATCHED), seed=0, **options):
@@ -194,7 +195,7 @@ def compare_detector(system, batch, w, cfg, stats):
 def compare_outputs(system, batch, w, cfg, stats):
     """What was made, the logits, both terms of the loss and the gradient of their sum for all that was read."""
     batch = replace(batch, x={m: v.clone().requires_grad_() for m, v in batch.x.items()})
-    samples, observed = split_rows(batch), batch.frames["text"].tolist()
+    samples, observed = split_rows(batch), batch.observed["text"].tolist()
     x = system.read(batch)
     made, theirs = system.complete(x, system.states(x)), slow.completed(w, samples, cfg, stats)[1]
     for m in x:
@@ -208,7 +209,7 @@ def compare_outputs(system, batch, w, cfg, stats):
         torch.testing.assert_close(ours[name], torch.as_tensor(term, dtype=DOUBLE), **FINE)
     gradients = [torch.autograd.grad(sum(t.values()), [*batch.x.values()]) for t in (ours, terms)]
     for m, mine, theirs in zip(batch.x, *gradients):
-        same(mine, theirs * batch.frames[m][..., None])  # what was not observed is not read
+        same(mine, theirs * batch.observed[m][..., None])  # what was not observed is not read
 
 
 # ------------------------------------------------------------------------------------------------- by hand and by torch
@@ -287,14 +288,14 @@ def test_indicators(N_m, N_L, B):
     P[-1] *= 1e3  # long vectors: an exponential on its own would overflow
     pooled = F.adaptive_avg_pool1d(P.transpose(1, 2), N_L).transpose(1, 2)
     for tau in (0.3, 1.0):
-        same(fast.norm_entropy(P, tau), [slow.norm_entropy(p, tau) for p in P])
-    same(fast.similarity(pooled, L), [slow.similarity(p, q) for p, q in zip(P, L)])
-    same(fast.matrix_similarity(pooled, L), [slow.matrix_similarity(p, q) for p, q in zip(P, L)])
+        same(detector.norm_entropy(P, tau), [slow.norm_entropy(p, tau) for p in P])
+    same(detector.similarity(pooled, L), [slow.similarity(p, q) for p, q in zip(P, L)])
+    same(detector.matrix_similarity(pooled, L), [slow.matrix_similarity(p, q) for p, q in zip(P, L)])
     for K in (3, 7, 29):
-        same(fast.histogram_entropy(P.flatten(1), K), [slow.histogram_entropy(p, K) for p in P], COARSE)
-        ours = fast.mutual_information(pooled.flatten(1), L.flatten(1), K)
+        same(detector.histogram_entropy(P.flatten(1), K), [slow.histogram_entropy(p, K) for p in P], COARSE)
+        ours = detector.mutual_information(pooled.flatten(1), L.flatten(1), K)
         same(ours, [slow.mutual_information(slow.pool(p, N_L), q, K) for p, q in zip(P, L)], COARSE)
-        ours = fast.count_information(P.flatten(1), L.flatten(1), K)
+        ours = detector.count_information(P.flatten(1), L.flatten(1), K)
         same(ours, [slow.count_information(p, q, K) for p, q in zip(P, L)], COARSE)
 
 
@@ -304,15 +305,15 @@ def test_indicators_of_constant_and_related_signals():
     skewed = torch.cat([a[:, :59], torch.full((2, 1), 40, dtype=DOUBLE)], 1)  # nearly all of it in one bin
     for x in (zero, constant, a, skewed):
         P = x.view(2, 12, 5)
-        same(fast.norm_entropy(P), [slow.norm_entropy(p, 1.0) for p in P])
-        same(fast.histogram_entropy(x), [slow.histogram_entropy(row, 30) for row in x], COARSE)
+        same(detector.norm_entropy(P), [slow.norm_entropy(p, 1.0) for p in P])
+        same(detector.histogram_entropy(x), [slow.histogram_entropy(row, 30) for row in x], COARSE)
         for y in (zero, constant, a, 3 - a, a**2, skewed, a.roll(1, 1)):
             Q = y.view(2, 12, 5)
-            same(fast.mutual_information(x, y), [slow.mutual_information(*rows, 30) for rows in zip(x, y)], COARSE)
-            same(fast.similarity(P, Q), [slow.similarity(*rows) for rows in zip(P, Q)])
-            same(fast.matrix_similarity(P, Q), [slow.matrix_similarity(*rows) for rows in zip(P, Q)])
-    assert (fast.mutual_information(zero, a) == 0).all() and (fast.histogram_entropy(constant) == 0).all()
-    same(fast.similarity(1e-5 * a.view(2, 12, 5), 1e-4 * a.view(2, 12, 5)), [
+            same(detector.mutual_information(x, y), [slow.mutual_information(*rows, 30) for rows in zip(x, y)], COARSE)
+            same(detector.similarity(P, Q), [slow.similarity(*rows) for rows in zip(P, Q)])
+            same(detector.matrix_similarity(P, Q), [slow.matrix_similarity(*rows) for rows in zip(P, Q)])
+    assert (detector.mutual_information(zero, a) == 0).all() and (detector.histogram_entropy(constant) == 0).all()
+    same(detector.similarity(1e-5 * a.view(2, 12, 5), 1e-4 * a.view(2, 12, 5)), [
         slow.similarity(1e-5 * p, 1e-4 * p) for p in a.view(2, 12, 5)
     ])  # fmt: skip
 
@@ -322,7 +323,7 @@ def test_rules(rule):
     W = torch.cat([tensor(-1, 0, 0.3, 0.75, 1.5), 3 * randn(200)])
     for mu, sigma in ((1.5, 0.5), (-0.7, 2.0), (0.3, 0.0), (4.0, 3.0)):
         for lam in (0.0, 0.8, 2.0):
-            ours = fast.below(W, tensor(mu)[0], tensor(sigma)[0], lam, rule)
+            ours = detector.below(W, tensor(mu)[0], tensor(sigma)[0], lam, rule)
             assert ours.tolist() == [slow.below(v, mu, sigma, lam, rule) for v in W.tolist()]
 
 
@@ -333,7 +334,7 @@ def test_detector_scores_of_every_length(variant, N_m, N_L):
     options |= dict(alpha=0.7, beta=0.2, gamma=3.0, lam=0.4, tau=0.6, bins=7)
     cfg = replace(VARIANTS[variant], alpha=0.7, beta=0.2, gamma=3.0, tau=0.6, bins=7, indicators="HMS")
     options["entropy"] = cfg.entropy
-    dmfd = fast.DMFD({"text": 4, "audio": 3}, "text", 5, official=cfg.official, **options)
+    dmfd = detector.DMFD({"text": 4, "audio": 3}, "text", 5, official=cfg.official, **options)
     w = affine("detect.text", spread(dmfd).project["text"]) | affine("detect.audio", dmfd.project["audio"])
     for B in (1, 3):
         x = {"text": randn(B, N_L, 4), "audio": randn(B, N_m, 3)}

@@ -1,0 +1,268 @@
+"""Raw text, images and audio to a feature archive.
+
+    python -m mmlib.encode FOLDER_OR_CSV --out archive.npz
+
+A CSV manifest has the columns id, label and at least one of text, image and audio (files, relative to the manifest);
+split (train, valid, test) and group are optional. A folder holds manifest.csv or MM-IMDb as its tar unpacks. What a model
+computed is kept by the content of text or file and the model's fingerprint: nothing is computed twice, a killed run goes on.
+"""
+
+import argparse
+import hashlib
+import importlib
+import os
+import re
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from mmlib.data.archive import write
+from mmlib.data.checks import SPLITS, TASKS, DataError
+from mmlib.data.dataset import Dataset
+from mmlib.encode.cache import _Cache
+from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
+from mmlib.encode.manifest import MODALITIES, Manifest, error_at, manifest
+
+
+def encode(
+    rows: Manifest,
+    encoders: Mapping[str, Encoder],
+    *,
+    cache: Path | str | None = None,
+    batch: int = 64,
+    workers: int | None = None,
+    half: bool = False,
+    name: str | None = None,
+    progress: bool = True,
+) -> Dataset:
+    """The rows with features in place of their contents. A row of which nothing could be read is dropped.
+
+    cache: the folder of what was ever computed, default ~/.cache/mmlib/encoded. half: features as float16, in memory too.
+    workers: threads that read and decode while the model computes.
+
+    provenance: the models with their fingerprints (features), how much counts as missing (warnings), which and why (derived).
+
+    Raises DataError for a modality without encoder, and for features that are none.
+    """
+    if batch < 1:
+        raise DataError(f"batch is {batch}; it must be at least 1")
+    for m in rows.contents:
+        if m not in encoders:
+            raise error_at(rows.where, m, f"there is no encoder for {m}; give one (--encoder), or take the column out")
+    cache = Path.home() / ".cache" / "mmlib" / "encoded" if cache is None else Path(cache)
+    lost, features, observed = dict(rows.lost), {}, {}
+    for m, contents in rows.contents.items():
+        kept = _Cache(cache / encoders[m].fingerprint)
+        todo = [i for i, content in enumerate(contents) if content is not None and (m, i) not in lost]
+        with tqdm(total=len(todo), desc=m, unit="row", disable=not progress) as bar:
+            keys = _compute(m, rows, todo, encoders[m], kept, lost, batch, workers or min(8, os.cpu_count()), bar)
+        if not keys:
+            reason = next(iter(r for (name, _), r in lost.items() if name == m))
+            raise error_at(rows.where, m, f"none of it can be read, the first because: {reason}; correct the files")
+        features[m], observed[m] = kept.collect(keys, len(contents), torch.float16 if half else torch.float32)
+    return _dataset(name or Path(rows.where).stem, rows, encoders, features, observed, lost)
+
+
+def _compute(
+    m: str,
+    rows: Manifest,
+    todo: list[int],
+    encoder: Encoder,
+    kept: "_Cache",
+    lost: dict[tuple[str, int], str],
+    batch: int,
+    workers: int,
+    bar: tqdm,
+) -> dict[int, bytes]:
+    """Fills the cache, and says where in it each row's features are; what cannot be read is added to `lost`."""
+    contents = rows.contents[m]
+    # Texts of one length share a batch, the longest first; and whatever the order of the rows, the batches are the same.
+    order = sorted(todo, key=lambda i: (-len(contents[i]), contents[i]) if m == "text" else (0, str(contents[i])))
+    keys: dict[int, bytes] = {}
+    waiting: dict[bytes, Any] = {}
+
+    def prepare(i: int) -> tuple[int, bytes, Any, str]:
+        content, key, loaded = contents[i], b"", None
+        try:
+            content = content.read_bytes() if isinstance(content, Path) else content
+            key = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()
+            if key not in kept:
+                loaded = encoder.load(content)
+        except Exception as e:  # Pillow alone raises a dozen types on damaged bytes
+            return i, key, None, f"{type(e).__name__}: {e}"
+        return i, key, loaded, ""
+
+    def compute() -> None:
+        with torch.inference_mode():
+            made = encoder.run(list(waiting.values()))
+        kept.add(list(waiting), _sequences(made, len(waiting), f"{rows.where}: field {m!r}: encoder {encoder.name!r}"))
+        waiting.clear()
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for i, key, loaded, reason in _ahead(pool, prepare, order, 2 * batch):
+            if reason:
+                lost[m, i] = reason
+            else:
+                keys[i] = key
+                if key not in kept:
+                    waiting[key] = loaded
+            if len(waiting) == batch:
+                compute()
+            bar.update()
+        if waiting:
+            compute()
+    return keys
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, window: int) -> Iterator:
+    """The results in order; `window` items are worked on ahead of the one that is asked for."""
+    waiting: deque = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > window:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _sequences(made: Tensor | Sequence[Tensor], n: int, who: str) -> list[np.ndarray]:
+    made = made.cpu() if isinstance(made, Tensor) else made  # once, not row by row
+    made = [torch.atleast_2d(torch.as_tensor(x)).float().cpu().numpy() for x in made]
+    if len(made) != n or any(x.ndim != 2 or 0 in x.shape for x in made):
+        shapes = ", ".join(str(x.shape) for x in made[:3])
+        raise DataError(
+            f"{who} made {len(made)} features of {n} contents ({shapes}, ...), expected (frames, width) each"
+        )
+    if not all(np.isfinite(x).all() for x in made):
+        raise DataError(f"{who} made NaN or infinity; correct it, or let its `load` raise for what it cannot encode")
+    return made
+
+
+def _dataset(
+    name: str,
+    rows: Manifest,
+    encoders: Mapping[str, Encoder],
+    features: dict[str, Tensor],
+    observed: dict[str, Tensor],
+    lost: dict[tuple[str, int], str],
+) -> Dataset:
+    some = torch.stack([f.any(1) for f in observed.values()]).any(0)
+    kept = some.nonzero().flatten().tolist()
+    told = [f"{m} {_shown(rows, m, i)} of {rows.ids[i]!r} counts as missing: {r}" for (m, i), r in lost.items()]
+    told += [f"{rows.ids[i]!r} is dropped: it has no content" for i in range(len(some)) if not some[i]]
+    warned = list(rows.warnings)
+    for m in features:
+        named, gone = sum(c is not None for c in rows.contents[m]), sum(name == m for name, _ in lost)
+        if gone:
+            warned.append(f"{m}: {gone} of {named} could not be read and count as missing")
+    if len(kept) < len(some):
+        warned.append(f"{len(some) - len(kept)} of {len(some)} rows had no content and were dropped")
+    used = {m: encoders[m] for m in features}
+    return Dataset(
+        name=name,
+        task=rows.task,
+        features={m: x if len(kept) == len(some) else x[some] for m, x in features.items()},
+        observed={m: f[some] for m, f in observed.items()},
+        target=rows.target[some],
+        label_names=rows.label_names,
+        ids=np.array(rows.ids)[kept],
+        split=np.array(rows.split)[kept],
+        group=None if rows.group is None else np.array(rows.group)[kept],
+        provenance={
+            "features": {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()},
+            "feature_sources": {m: f"{m} of {Path(rows.where).name}" for m in used},
+            "warnings": warned,
+            "sources": [
+                {"repository": f"PyPI {package}", "commit": version(package), "path": ""}
+                for package in sorted({e.package for e in used.values()})
+            ],
+            "split_source": rows.split_source,
+            "derived": [*rows.derived, *told],
+        },
+    )
+
+
+def _shown(rows: Manifest, m: str, i: int) -> str:
+    content = rows.contents[m][i]
+    return repr(content[:40] if isinstance(content, str) else str(content.relative_to(rows.folder)))
+
+
+def _given(spec: str) -> tuple[str, Encoder]:
+    """An encoder of the command line: MODALITY=MODULE:NAME, where NAME is an Encoder or a callable."""
+    parts = re.fullmatch(rf"({'|'.join(MODALITIES)})=([\w.]+):(\w+)", spec)
+    if not parts:
+        raise DataError(f"--encoder {spec!r} is not MODALITY=MODULE:NAME with a modality of {', '.join(MODALITIES)}")
+    m, module, name = parts.groups()
+    try:
+        found = importlib.import_module(module)
+        call = getattr(found, name)
+    except (ImportError, AttributeError) as e:
+        raise DataError(f"--encoder {spec!r}: {e}; name a module that Python finds and something in it") from e
+    mark = hashlib.sha256(Path(found.__file__).read_bytes()).hexdigest()
+    return m, call if isinstance(call, Encoder) else custom(call, f"{module}:{name}", mark)
+
+
+def _encoders(options: argparse.Namespace, needed: Iterable[str]) -> dict[str, Encoder]:
+    found = {m: e for m, e in map(_given, options.encoder) if m in needed}
+    if options.text_model and "text" in needed:
+        found["text"] = tokens(options.text_model, options.max_tokens, device=options.device)
+    if {"text", "image"} & set(needed) - set(found):
+        found = clip_encoders(options.clip, options.weights, device=options.device) | found
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mmlib.encode", description="Raw data to a feature archive.")
+    parser.add_argument("source", type=Path, help="a CSV manifest, a folder with manifest.csv, or MM-IMDb's folder")
+    parser.add_argument("--out", type=Path, required=True, help="the archive to write (.npz)")
+    parser.add_argument("--task", choices=TASKS, help="default: decided by the labels")
+    parser.add_argument("--clip", default="ViT-B-32", help="a name that open_clip knows, or local-dir:FOLDER")
+    parser.add_argument("--weights", default="openai", help="of CLIP: a tag that open_clip knows, or a checkpoint")
+    parser.add_argument("--text-model", help="transformers model, for token features in place of CLIP's text vector")
+    parser.add_argument("--max-tokens", type=int, default=128, help="of --text-model; longer texts are cut")
+    parser.add_argument(
+        "--encoder", action="append", default=[], metavar="MODALITY=MODULE:NAME", help="a torch callable"
+    )
+    parser.add_argument("--cache", type=Path, help="folder of what was computed (default: ~/.cache/mmlib/encoded)")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--device", help="default: cuda where there is one")
+    parser.add_argument("--half", action="store_true", help="features as float16")
+    options = parser.parse_args(arguments)
+    try:
+        if options.out.exists():
+            raise DataError(f"{options.out}: exists already; remove it or choose another name")
+        rows = manifest(options.source, task=options.task)
+        data = encode(
+            rows,
+            _encoders(options, rows.contents),
+            cache=options.cache,
+            batch=options.batch,
+            half=options.half,
+            name=options.out.stem,
+        )
+        write(data, options.out)
+    except (DataError, OSError) as e:
+        print(e, file=sys.stderr)
+        return 2
+    sizes = ", ".join(f"{len(data.rows(split))} {split}" for split in SPLITS)
+    print(f"{options.out}: {data.task}, {sizes}")
+    for m, x in data.features.items():
+        print(f"  {m}: {int(data.present[m].sum())} of {len(data)} rows, (T, d) = {tuple(x.shape[1:])}")
+    print(*data.provenance["warnings"], *data.provenance["derived"], sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What turns texts, pictures and whatever else into features: CLIP, language models, any callable."""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mmlib.data.checks import DataError
+from mmlib.files import fingerprint
+from mmlib.hub import mend_torchvision
+
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # what Pillow reads itself: for EPS it would run Ghostscript
+_LONGEST = 100  # sides of a picture: a thin one passes Pillow's limit and becomes huge when its short side is enlarged
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What turns the contents of one modality into features.
+
+    name: for the provenance. fingerprint: over everything that the features depend on, weights and settings.
+    run: a list of loaded contents to (n, d), (n, T, d) or n tensors (T, d).
+    load: a text, or the bytes of a file, to what `run` takes; in a thread. What it raises on counts as missing.
+    package: the one on PyPI that it runs in.
+    """
+
+    name: str
+    fingerprint: str
+    run: Callable[[list], Tensor | Sequence[Tensor]]
+    load: Callable[[Any], Any] = lambda content: content
+    package: str = "torch"
+
+
+def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: str | None = None) -> dict[str, Encoder]:
+    """The image and the text encoder of a CLIP model: one vector each, in the same space, not normalised.
+
+    model: a name that open_clip knows, or local-dir:FOLDER with open_clip_config.json and weights.
+    weights: a tag that open_clip knows (and downloads), or a checkpoint; OpenAI's own need ViT-B-32-quickgelu when given
+    as a file. Not used with a folder.
+
+    Raises DataError for a model that cannot be loaded.
+    """
+    mend_torchvision()
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    local = ":" in model
+    name = model if local else model.replace("/", "-")
+    tag = {} if local else open_clip.get_pretrained_cfg(name, weights)
+    Image.init()  # registers its formats, which threads at once had better not
+    device = _device(device)
+    try:
+        net = open_clip.create_model(
+            name,
+            None if local else weights,
+            device=device,
+            force_quick_gelu=tag.get("quick_gelu", False),  # open_clip only warns that the activation is a wrong one
+            require_pretrained=True,
+        ).eval()
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as e:  # from six libraries
+        raise DataError(
+            f"CLIP {model!r} with weights {weights!r} cannot be loaded ({e}); give a name and tag of "
+            "open_clip.list_pretrained(), a checkpoint as weights, or local-dir:FOLDER as model"
+        ) from e
+    preprocessing = open_clip.get_model_preprocess_cfg(net)
+    # Pictures stay bytes until they are on the device.
+    *geometry, _, normalize = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False).transforms
+
+    def images(pictures: list[np.ndarray]) -> Tensor:
+        pixels = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).contiguous()
+        return net.encode_image(normalize(pixels.float().div_(255)))
+
+    def texts(batch: list[str]) -> Tensor:
+        return net.encode_text(tokenizer(batch).to(device))
+
+    def load(content: bytes) -> np.ndarray:
+        picture = _picture(content)
+        for step in geometry:
+            picture = step(picture)
+        return np.asarray(picture)
+
+    title = f"CLIP {model}" if local else f"CLIP {model} {weights}"
+    settings = (open_clip.get_model_config(name), bool(tag.get("quick_gelu")), version("open_clip_torch"))
+    parts = {"image": {}, "text": {}}
+    for key, value in net.state_dict().items():
+        parts["image" if key.startswith("visual.") else "text"][key] = value
+    marks = {"image": fingerprint(parts["image"], (*settings, sorted(preprocessing.items())))}
+    marks["text"] = fingerprint(parts["text"], (*settings, type(tokenizer).__name__, tokenizer.context_length))
+    return {
+        "image": Encoder(f"{title}, image vector", marks["image"], images, load, "open_clip_torch"),
+        "text": Encoder(f"{title}, text vector", marks["text"], texts, package="open_clip_torch"),
+    }
+
+
+def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> Encoder:
+    """The last hidden states of a transformers model, one vector per token, special tokens too.
+
+    model: a folder with model and tokenizer, or a name on the hub. max_tokens: longer texts are cut.
+
+    Raises DataError for a model that cannot be loaded or reads fewer tokens.
+    """
+    mend_torchvision()
+    from transformers import AutoModel, AutoTokenizer
+
+    device = _device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        net = AutoModel.from_pretrained(model, use_safetensors=True).to(device).eval()
+    except (OSError, ValueError) as e:
+        raise DataError(
+            f"text model {model!r} is neither a folder with model and tokenizer nor a name on the hub"
+        ) from e
+    longest = min(tokenizer.model_max_length, getattr(net.config, "max_position_embeddings", math.inf))
+    if not 0 < max_tokens <= longest:
+        raise DataError(f"max_tokens is {max_tokens}; text model {model!r} reads 1 to {longest}")
+
+    def run(batch: list[str]) -> list[Tensor]:
+        said = tokenizer(batch, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt").to(device)
+        states = net(**said).last_hidden_state.cpu()
+        return [state[mask] for state, mask in zip(states, said["attention_mask"].bool().cpu())]
+
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    mark = fingerprint(net.state_dict(), (net.config.to_json_string(), repr(tokenizer), vocabulary, max_tokens))
+    return Encoder(f"hidden states of {model}, {max_tokens} tokens at most", mark, run, package="transformers")
+
+
+def custom(run: Callable[[list], Tensor | Sequence[Tensor]], name: str, mark: str = "", load=None) -> Encoder:
+    """Any torch callable as encoder; see Encoder for what it takes and gives.
+
+    mark: changed whenever the features would change; the weights of an nn.Module count by themselves.
+
+    Raises DataError for a plain function without a mark.
+    """
+    module = isinstance(run, nn.Module)
+    if not mark and not module:
+        raise DataError(f"encoder {name!r}: nothing tells its features from those of a later version; give it a mark")
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in run.state_dict().items()} if module else {}
+    run = run.eval() if module else run
+    more = {} if load is None else {"load": load}
+    return Encoder(name, fingerprint(weights, (name, mark, repr(run) if module else "")), run, **more)
+
+
+def _device(name: str | None) -> torch.device:
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _picture(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    if max(image.size) > _LONGEST * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels are no picture")
+    if image.mode in ("1", "P"):  # these Pillow would scale by picking single pixels
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    return image

@@ -1,0 +1,11 @@
+"""Who misses what: protocols, their names, sets of modalities, and a test of missingness at random."""
+
+from mmlib.missing.grammar import parse
+from mmlib.missing.mcar import dependence
+from mmlib.missing.patterns import Observed, all_patterns, availability, pattern_names, within
+from mmlib.missing.protocols import Protocol, summary, uniforms
+
+__all__ = [
+    "Observed", "Protocol", "all_patterns", "availability", "dependence", "parse", "pattern_names", "summary",
+    "uniforms", "within",
+]  # fmt: skip

@@ -1,0 +1,197 @@
+"""Building blocks that several papers share. Attention runs on torch's scaled_dot_product_attention."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+def mlp(*widths: int, dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers of these widths, each but the last followed by ReLU and, if asked for, dropout."""
+    layers: list[nn.Module] = []
+    for i, (d_in, d_out) in enumerate(zip(widths, widths[1:])):
+        if i:
+            layers.append(nn.ReLU())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(d_in, d_out))
+    return nn.Sequential(*layers)
+
+
+def sinusoid(t: Int[Tensor, "n"], d: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n d"]:
+    """Sinusoidal places (Vaswani et al. 2017): sin and cos of t / 10000^(2i / d), interleaved."""
+    rate = 10_000 ** (-torch.arange(0, d, 2, dtype=dtype, device=t.device) / d)
+    angle = t.to(dtype)[:, None] * rate  # (n, ceil(d / 2))
+    return torch.stack((angle.sin(), angle.cos()), 2).flatten(1)[:, :d]
+
+
+def positions(T: int, d: int, like: Tensor) -> Float[Tensor, "T d"]:
+    """The sinusoids of 0..T-1, of the type and on the device of `like`."""
+    return sinusoid(torch.arange(T, device=like.device), d, like.dtype)
+
+
+class FrameDropout(nn.Dropout1d):
+    """Dropout of whole channels of a sequence (B, T, d), the same ones in every frame (Gal, Ghahramani 2016)."""
+
+    def forward(self, x: Float[Tensor, "B T d"]) -> Float[Tensor, "B T d"]:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over tokens (B, T, d) -> (B, T, d); softmax(Q K^T / sqrt(d / heads)) V per head.
+
+    target: the tokens (B, t, d) for which the result is wanted, if not all of them -> (B, t, d).
+    """
+
+    def __init__(self, d: int, heads: int):
+        super().__init__()
+        self.heads = _divisible(d, heads)
+        self.qkv = nn.Linear(d, 3 * d)
+        self.out = nn.Linear(d, d)
+
+    def forward(
+        self, x: Float[Tensor, "B T d"], target: Float[Tensor, "B t d"] | None = None
+    ) -> Float[Tensor, "B _ d"]:
+        # Slices of the weight, not of its product: slicing that would copy it, and its gradient.
+        W, b = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        q, k, v = (nn.functional.linear(*args) for args in zip((x if target is None else target, x, x), W, b))
+        return self.out(_attend(q, k, v, self.heads))
+
+
+class CrossmodalAttention(nn.Module):
+    """Multi-head attention of target tokens (B, T, d) over source tokens (B, S, d): X_{s->t} (B, T, d).
+
+    softmax(X_t W_Q W_K^T X_s^T / sqrt(d / heads)) X_s W_V per head, then a linear map over the joined heads.
+    observed: (B, S), the source tokens that may be looked at; a row that has none of them looks at all.
+    """
+
+    def __init__(self, d: int, heads: int):
+        super().__init__()
+        self.heads = _divisible(d, heads)
+        self.q = nn.Linear(d, d)
+        self.kv = nn.Linear(d, 2 * d)
+        self.out = nn.Linear(d, d)
+
+    def forward(
+        self,
+        source: Float[Tensor, "B S d"],
+        target: Float[Tensor, "B T d"],
+        observed: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B T d"]:
+        W, b = self.kv.weight.chunk(2), self.kv.bias.chunk(2)
+        k, v = nn.functional.linear(source, W[0], b[0]), nn.functional.linear(source, W[1], b[1])
+        mask = None if observed is None else (observed | ~observed.any(1, keepdim=True))[:, None, None]
+        return self.out(_attend(self.q(target), k, v, self.heads, mask))
+
+
+class TransformerLayer(nn.Module):
+    """One encoder layer (B, T, d) -> (B, T, d), LayerNorm in front of each part as in MulT.
+
+    y = x + SA(LN(x)), z = y + FFN(LN(y)); the FFN is four times as wide as its input.
+    """
+
+    def __init__(self, d: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.attention, self.norm1 = SelfAttention(d, heads), nn.LayerNorm(d)
+        self.ffn, self.norm2 = mlp(d, 4 * d, d), nn.LayerNorm(d)
+        self.dropout = FrameDropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B T d"], step: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B _ d"]:
+        """All tokens, or one of each row: what the token at `step` becomes among all of x, (B, 1, d)."""
+        normed = self.norm1(x)
+        if step is None:
+            y = x + self.dropout(self.attention(normed))
+        else:
+            y = at_step(x, step)[:, None] + self.dropout(self.attention(normed, at_step(normed, step)[:, None]))
+        return y + self.dropout(self.ffn(self.norm2(y)))
+
+
+class TransformerEncoder(nn.Module):
+    """Transformer layers and a last LayerNorm: (B, T, d) -> (B, T, d), or (B, d) where one step of each row is enough."""
+
+    def __init__(self, d: int, heads: int, depth: int, dropout: float = 0.0):
+        super().__init__()
+        self.layers = nn.ModuleList([TransformerLayer(d, heads, dropout) for _ in range(depth)])
+        self.norm = nn.LayerNorm(d)
+
+    def forward(self, x: Float[Tensor, "B T d"], step: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *T d"]:
+        for layer in self.layers[:-1]:
+            x = layer(x)
+        x = self.norm(self.layers[-1](x, step))
+        return x if step is None else x.squeeze(1)
+
+
+class LSTMPool(nn.Module):
+    """A one-layer LSTM over the observed frames, then the maximum over time: (B, T, i) -> (B, d)."""
+
+    def __init__(self, d_in: int, d: int):
+        super().__init__()
+        self.lstm = nn.LSTM(d_in, d, batch_first=True)
+
+    def forward(self, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        # Observed frames first, in their order: what comes behind them cannot reach back.
+        order = (~observed).byte().argsort(dim=1, stable=True)
+        x = x.masked_fill(~observed[..., None], 0).gather(1, order[..., None].expand_as(x))
+        h = self.lstm(x)[0]
+        return _max_over(h, observed.gather(1, order))
+
+
+class TextCNN(nn.Module):
+    """Convolutions over 3, 4 and 5 words, ReLU, maximum over time, linear, ReLU (Kim 2014): (B, T, i) -> (B, d).
+
+    A word that is not observed is a zero vector, and its place is left out of the maximum.
+    """
+
+    def __init__(self, d_in: int, d: int, channels: int = 128, dropout: float = 0.5):
+        super().__init__()
+        self.convolutions = nn.ModuleList([nn.Conv1d(d_in, channels, h) for h in (3, 4, 5)])
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(3 * channels, d)
+
+    def forward(self, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        words = x.masked_fill(~observed[..., None], 0)
+        pooled = [_max_over(_convolved(words, conv).relu(), observed) for conv in self.convolutions]
+        return self.out(self.dropout(torch.cat(pooled, 1))).relu()
+
+
+def _convolved(words: Float[Tensor, "B T i"], conv: nn.Conv1d) -> Float[Tensor, "B T c"]:
+    """conv over time, one output per word: tap k of h sees the word k - h // 2 places further on, or zeros.
+
+    Tap by tap, since a short clip needs few of them: a vector only the one in the middle.
+    """
+    h, T = conv.kernel_size[0], words.shape[1]
+    y = conv.bias.expand(len(words), T, -1)
+    for k in range(h):
+        shift = k - h // 2
+        if abs(shift) < T:
+            part = nn.functional.linear(words[:, max(shift, 0) : T + min(shift, 0)], conv.weight[:, :, k])
+            y = y + nn.functional.pad(part, (0, 0, max(-shift, 0), max(shift, 0)))
+    return y
+
+
+def resized(x: Float[Tensor, "B T d"], N: int) -> Float[Tensor, "B N d"]:
+    """I(x, N): the same course in N steps, by linear interpolation."""
+    if x.shape[1] == N:
+        return x
+    return nn.functional.interpolate(x.transpose(1, 2), N, mode="linear", align_corners=False).transpose(1, 2)
+
+
+def at_step(x: Float[Tensor, "B T d"], step: Int[Tensor, "B"]) -> Float[Tensor, "B d"]:
+    """Of each row the vector at its step."""
+    return x[torch.arange(len(x), device=x.device), step]
+
+
+def _max_over(h: Float[Tensor, "B T d"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+    """The maximum over observed frames; zero for a row that has none."""
+    return h.masked_fill(~observed[..., None], -torch.inf).amax(1).masked_fill(~observed.any(1, keepdim=True), 0)
+
+
+def _attend(q: Float[Tensor, "B T d"], k: Float[Tensor, "B S d"], v: Float[Tensor, "B S d"], heads: int, mask=None):
+    """softmax(q k^T / sqrt(d / heads)) v for each head, the heads side by side: (B, T, d)."""
+    split = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, heads, T or S, d / heads)
+    return nn.functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def _divisible(d: int, heads: int) -> int:
+    if d % heads:
+        raise ValueError(f"width {d} cannot be divided among {heads} heads")
+    return heads

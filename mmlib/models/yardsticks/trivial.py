@@ -1,0 +1,139 @@
+"""The rows that stand in every table: what is reached without any idea about missing modalities."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mmlib.data.checks import DataError, check_modalities
+from mmlib.data.dataset import Batch, View
+from mmlib.models.base import Prediction, System, check_options, masked_mean, task_loss
+from mmlib.models.layers import mlp
+
+_HIDDEN = 256
+_DROPOUT = 0.1
+
+
+class Prior(System):
+    """Ignores the input: label frequencies, class frequencies or the median of the training rows."""
+
+    stages = ()
+
+    def __init__(self, dims: dict[str, int], task: str, outputs: int):
+        super().__init__(dims, task, outputs)
+        self.register_buffer("logits", torch.zeros(outputs))
+
+    def setup(self, train: View) -> None:
+        self.logits.copy_(prior_logits(train))
+
+    def predict(self, batch: Batch) -> Prediction:
+        return Prediction(self.logits.expand(len(batch), -1).clone())
+
+
+class AllZeros(System):
+    """Answers no to every label. Its cell accuracy shows what the flattened 'F-micro' is worth."""
+
+    stages = ()
+
+    def __init__(self, dims: dict[str, int], task: str, outputs: int):
+        super().__init__(dims, task, outputs)
+        if task not in ("multilabel", "multibinary"):
+            raise DataError(f"all zeros is defined for multilabel and multibinary, not {task}")
+
+    def predict(self, batch: Batch) -> Prediction:
+        return Prediction(torch.full((len(batch), self.outputs), -10.0, device=batch.index.device))
+
+
+class Unimodal(System):
+    """One modality alone: masked mean over frames, then an MLP. Rows that lack it get the prior."""
+
+    def __init__(self, dims: dict[str, int], task: str, outputs: int, *, modality: str):
+        super().__init__(dims, task, outputs)
+        check_modalities(tuple(dims), (modality,), "unimodal")
+        self.modality = modality
+        self.net = mlp(dims[modality], _HIDDEN, 128, outputs, dropout=_DROPOUT)
+        self.register_buffer("prior", torch.zeros(outputs))
+
+    def setup(self, train: View) -> None:
+        self.prior.copy_(prior_logits(train))
+
+    def predict(self, batch: Batch) -> Prediction:
+        logits = self.net(masked_mean(batch.x[self.modality], batch.observed[self.modality]))
+        return Prediction(torch.where(batch.present[self.modality][:, None], logits, self.prior))
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        logits = self.net(masked_mean(batch.x[self.modality], batch.observed[self.modality]))
+        return {"task": task_loss(logits, batch.target, self.task, rows=batch.present[self.modality])}
+
+
+class Fill(System):
+    """Late concatenation in which a missing modality is a constant vector.
+
+    fill 'zero' puts zeros, 'mean' the mean of the observed training frames. dropout=True also hides, per training row, a
+    random set of its modalities (each non-empty set equally likely, the whole one twice as likely). complete_only=True
+    learns from rows that have every modality, the usual case of a system built for complete data.
+    """
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        task: str,
+        outputs: int,
+        *,
+        fill: str = "zero",
+        dropout: bool = False,
+        complete_only: bool = False,
+    ):
+        super().__init__(dims, task, outputs)
+        check_options("zero fill", fill=(fill, ("zero", "mean")))
+        self.fill, self.dropout, self.complete_only = fill, dropout, complete_only
+        self.project = nn.ModuleDict({m: nn.Linear(d, _HIDDEN) for m, d in dims.items()})
+        self.head = mlp(_HIDDEN * len(dims), 128, outputs, dropout=_DROPOUT)
+        for m, d in dims.items():
+            self.register_buffer(f"mean_{m}", torch.zeros(d))
+
+    def setup(self, train: View) -> None:
+        if self.fill == "mean":
+            for m in self.dims:
+                self.get_buffer(f"mean_{m}").copy_(_mean_frame(train, m))
+
+    def predict(self, batch: Batch) -> Prediction:
+        return self._forward(batch, batch.present)
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        present = _random_subset(batch.present) if self.dropout else batch.present
+        rows = torch.stack(list(batch.present.values())).all(0) if self.complete_only else None
+        return {"task": task_loss(self._forward(batch, present).logits, batch.target, self.task, rows=rows)}
+
+    def _forward(self, batch: Batch, present: dict[str, Tensor]) -> Prediction:
+        hidden = []
+        for m in self.dims:
+            pooled = masked_mean(batch.x[m], batch.observed[m])  # (B, d)
+            filled = torch.where(present[m][:, None], pooled, self.get_buffer(f"mean_{m}"))
+            hidden.append(self.project[m](filled).relu())
+        joint = torch.cat(hidden, 1)
+        return Prediction(self.head(joint), representation=joint)
+
+
+def prior_logits(train: View) -> Float[Tensor, "C"]:
+    """The best constant prediction of the training rows, as logits."""
+    data, target = train.data, train.data.target[train.rows]
+    if data.task == "regression":
+        return target.median()[None]
+    if data.task == "multiclass":
+        return (torch.bincount(target, minlength=data.outputs) / len(target)).clamp(min=1e-6).log()
+    return torch.logit(target.mean(0), eps=1e-6)
+
+
+def _mean_frame(train: View, m: str) -> Float[Tensor, "d"]:
+    total, count = 0.0, 0
+    for batch in train.batches(4096):
+        total = total + batch.x[m].double().sum((0, 1))
+        count += int(batch.observed[m].sum())
+    return (total / max(count, 1)).float()
+
+
+def _random_subset(present: dict[str, Tensor]) -> dict[str, Tensor]:
+    has = torch.stack(list(present.values()))  # (M, B)
+    kept = has & (torch.rand(has.shape, device=has.device) < 0.5)
+    kept = torch.where(kept.any(0), kept, has)
+    return dict(zip(present, kept))

@@ -1,0 +1,184 @@
+"""MIntRec (twenty intents) as its authors distribute it: transcripts as tables, audio and video features as pickles.
+
+The folder holds train.tsv, dev.tsv and test.tsv, audio_data/audio_feats.pkl and video_data/video_feats.pkl.
+"""
+
+import os
+from collections.abc import Mapping
+from itertools import compress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Dataset
+from mmlib.releases.sequences import padded, repaired_rows
+
+NAME = "MIntRec"
+INTENTS = (
+    "Advise", "Agree", "Apologise", "Arrange", "Ask for help", "Care", "Comfort", "Complain", "Criticize", "Flaunt",
+    "Greet", "Inform", "Introduce", "Joke", "Leave", "Oppose", "Praise", "Prevent", "Taunt", "Thank",
+)  # fmt: skip
+LENGTHS = {"text": 30, "audio": 480, "vision": 230}
+"""Where the official loader ends a sequence."""
+
+_TABLES = {"train.tsv": ("train", 1334), "dev.tsv": ("valid", 445), "test.tsv": ("test", 445)}
+_COLUMNS = ("season", "episode", "clip", "text", "label")
+_PICKLES = {
+    "audio": ("audio_data/audio_feats.pkl", 768, "wav2vec 2.0 (768-d)"),
+    "vision": ("video_data/video_feats.pkl", 256, "Faster R-CNN features of the speaker (256-d)"),
+}
+_TABLE_BYTES = 2**20
+
+
+class Clip(NamedTuple):
+    id: str
+    split: str
+    text: str
+    label: str
+
+
+def fits(path: str | Path) -> bool:
+    """Whether this is a folder with MIntRec's files."""
+    files = (*_TABLES, *(file for file, *_ in _PICKLES.values()))
+    return all(os.path.isfile(Path(path, file)) for file in files)
+
+
+def texts(path: str | Path) -> dict[str, str]:
+    """The transcript of every clip by its id: what a text encoder needs to make dataset's `text`."""
+    return {clip.id: clip.text for clip in _clips(Path(path))}
+
+
+def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = None) -> Dataset:
+    """Audio and vision features, and text features where given; the ids are season_episode_clip.
+
+    text: (frames, width) for each id, as an encoder makes them of `texts(path)`; the release has raw transcripts only.
+
+    Sequences are cut at the official lengths, LENGTHS. (The official loader indexes where it should slice, which shows
+    only in longer ones.) A clip that a file lacks, or has only zeros for, has no such modality; one without any is
+    dropped.
+
+    provenance: file, name, release, features per modality, split_source, repaired (numbers per modality that were NaN or
+    infinite and became 0), warnings, licence_note.
+
+    Raises DataError for whatever is not as the release has it.
+    """
+    path = Path(path)
+    clips = _clips(path)
+    arrays = {} if text is None else {"text": _arrays("text=", "text", text, clips)}
+    for m, (file, width, _) in _PICKLES.items():
+        arrays[m] = _arrays(path / file, m, _unpickled(path / file), clips, width)
+    rows, broken = {}, {}
+    for m, found in arrays.items():
+        rows[m], broken[m] = repaired_rows(found)
+
+    warnings = [
+        f"{split} has {count} clips, the complete release has {size}"
+        for split, size in _TABLES.values()
+        if (count := sum(clip.split == split for clip in clips)) != size
+    ]
+    kept = [any(x is not None for x in row) for row in zip(*rows.values())]
+    if not all(kept):
+        warnings.append(f"{kept.count(False)} clips without any features were dropped")
+    stacked = {m: padded(list(compress(rows[m], kept)), path, m) for m in rows}
+    clips = list(compress(clips, kept))
+    return Dataset(
+        name=NAME,
+        task="multiclass",
+        features={m: x for m, (x, _) in stacked.items()},
+        observed={m: observed for m, (_, observed) in stacked.items()},
+        target=torch.tensor([INTENTS.index(clip.label) for clip in clips]),
+        split=np.array([clip.split for clip in clips]),
+        ids=np.array([clip.id for clip in clips]),
+        label_names=INTENTS,
+        provenance={
+            "file": str(path),
+            "name": NAME,
+            "release": NAME,
+            "features": {m: "given by the caller" if m == "text" else _PICKLES[m][2] for m in rows},
+            "split_source": "official, by clip: many episodes occur in several splits",
+            "repaired": broken,
+            "warnings": warnings,
+            "licence_note": "code MIT; the clips are for research only",
+        },
+    )
+
+
+def _clips(path: Path) -> list[Clip]:
+    clips, seen = [], {}
+    for name, (split, _) in _TABLES.items():
+        for number, line in _lines(path / name):
+            place = f"{path / name}: line {number}"
+            season, episode, clip, text, label = line
+            if label not in INTENTS:
+                raise DataError(
+                    f"{place}: {label!r} is none of the {len(INTENTS)} intents; correct it or get the file again"
+                )
+            key = f"{season}_{episode}_{clip}"
+            if key in seen:
+                raise DataError(f"{place}: the clip {key!r} is also {seen[key]}; keep one")
+            seen[key] = place
+            clips.append(Clip(key, split, text, label))
+    return clips
+
+
+def _lines(file: Path) -> list[tuple[int, list[str]]]:
+    """Line number and fields of every clip; quotation marks are part of the transcript, as for the official loader."""
+    try:
+        with open(file, "rb") as table:
+            content = table.read(_TABLE_BYTES + 1)
+    except OSError as problem:
+        raise DataError(f"{file}: cannot be opened ({problem.strerror}); put the release's file there") from problem
+    if len(content) > _TABLE_BYTES:
+        raise DataError(f"{file}: has over {_TABLE_BYTES} bytes, which no table of this release has; get it again")
+    try:
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{file}: is not UTF-8 text ({problem}); get the release's file again") from problem
+    header = lines[0].split("\t")
+    if missing := [column for column in _COLUMNS if column not in header]:
+        raise DataError(
+            f"{file}: line 1: lacks {', '.join(missing)}; expected the columns {', '.join(_COLUMNS)} with tabs between"
+        )
+    rows = [(number, line.split("\t")) for number, line in enumerate(lines[1:], 2) if line]
+    for number, fields in rows:
+        if len(fields) != len(header):
+            raise DataError(
+                f"{file}: line {number}: has {len(fields)} fields, expected {len(header)}; correct the line"
+            )
+    places = [header.index(column) for column in _COLUMNS]
+    return [(number, [fields[i] for i in places]) for number, fields in rows]
+
+
+def _unpickled(file: Path) -> Mapping[str, Any]:
+    from mmlib.releases import safe_pickle
+
+    found = safe_pickle.load(file)
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{file}: is a {type(found).__name__}, expected a dict of arrays by clip id; get the release's file"
+        )
+    return found
+
+
+def _arrays(
+    where: str | Path, m: str, found: Mapping[str, Any], clips: list[Clip], width: int | None = None
+) -> list[np.ndarray | None]:
+    """Each clip's frames (T, width) up to the official length, None where there are none."""
+    arrays = []
+    for clip in clips:
+        try:
+            x = np.asarray(found.get(clip.id, ()))
+        except ValueError as problem:
+            raise DataError(f"{where}: field {clip.id!r}: is no array ({problem}); get the release's file") from problem
+        observed = x[:, 0] if m == "vision" and x.ndim == 3 and x.shape[1] == 1 else x
+        if x.size and (x.dtype.kind not in "fiu" or observed.ndim != 2 or width not in (None, observed.shape[1])):
+            wanted = f"(frames, {'1, ' if m == 'vision' else ''}{width or 'width'})"
+            raise DataError(
+                f"{where}: field {clip.id!r}: is {x.dtype} {x.shape}, expected numbers {wanted}; get it again"
+            )
+        arrays.append(observed[: LENGTHS[m]] if x.size else None)
+    return arrays

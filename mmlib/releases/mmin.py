@@ -1,0 +1,195 @@
+"""IEMOCAP as MMIN distributes it (four emotions, ten folds): features by utterance, labels by fold.
+
+The folder holds A/comparE.h5, A/comparE_mean_std.h5, V/denseface.h5, L/bert_large.h5 and, for each fold,
+target/<fold>/{trn,val,tst}_label.npy and _int2name.npy.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Dataset
+from mmlib.releases import hdf5
+from mmlib.releases.hdf5 import Hdf5
+from mmlib.releases.sequences import padded, repaired_rows
+
+NAME = "MMIN"
+LABELS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
+"""Utterances of each class in the whole release, in the order of the one-hot labels (happy includes excited)."""
+
+_UTTERANCES = sum(LABELS.values())
+_FILES = {
+    "text": ("L/bert_large.h5", 1024, "BERT large, one frame for each word piece (1024-d)"),
+    "audio": ("A/comparE.h5", 130, "openSMILE ComParE low-level descriptors (130-d)"),
+    "vision": ("V/denseface.h5", 342, "DenseNet facial expression features (342-d)"),
+}
+_MEAN_STD = "A/comparE_mean_std.h5"
+_SPLITS = {"trn": "train", "val": "valid", "tst": "test"}
+_ID = re.compile(r"((Ses\d\d)[FM]_\w+)_([FM])[A-Z]*(\d{1,6})", re.ASCII)
+
+
+def fits(path: str | Path) -> bool:
+    """Whether this is a folder with MMIN's files."""
+    return os.path.isdir(Path(path, "target")) and all(os.path.isfile(Path(path, file)) for file, *_ in _FILES.values())
+
+
+def dataset(
+    path: str | Path, fold: int = 1, normalise: bool = True, label_names: Sequence[str] = tuple(LABELS)
+) -> Dataset:
+    """The splits of one fold.
+
+    normalise: audio minus the fold's mean over its deviation, both from the release's file, as MMIN's loader does.
+    label_names: the class of each column of the labels. The release does not say; where it is complete, the published
+        number of utterances of each class is the check.
+
+    group is the dialogue; order is the number in the id, which is counted for each speaker anew. An utterance that a
+    file lacks, or has only zeros for, has no such modality; one without any modality is dropped.
+
+    provenance: file, name, release, features per modality, split_source, repaired (numbers per modality that were NaN or
+    infinite and became 0), warnings, licence_note.
+
+    Raises DataError for whatever is not as the release has it.
+    """
+    path, label_names = Path(path), tuple(label_names)
+    ids, split, target = _targets(path, fold)
+    _check_names(path, target, label_names)
+    group, session, who, number = zip(*(_parts(path, fold, i) for i in ids))
+    with ExitStack() as stack:
+        files = {m: stack.enter_context(Hdf5(path / file)) for m, (file, *_) in _FILES.items()}
+        mean, std = _mean_std(path, fold) if normalise else (0.0, 1.0)
+        arrays = {m: _arrays(files[m], ids, width) for m, (_, width, _) in _FILES.items()}
+        rows, broken = {}, {}
+        for m, found in arrays.items():
+            # MMIN writes zeros where it found no face.
+            rows[m], broken[m] = repaired_rows(None if a is None else files[m].read(a) for a in found)
+    with np.errstate(all="ignore"):  # the Dataset refuses what overflows
+        rows["audio"] = [None if x is None else (x - mean) / std for x in rows["audio"]]
+
+    kept = np.array([any(x is not None for x in row) for row in zip(*rows.values())])
+    stacked = {m: padded([x for x, keep in zip(rows[m], kept) if keep], files[m].path, m) for m in rows}
+    warnings = []
+    if not kept.all():
+        warnings.append(f"{int((~kept).sum())} utterances without any features were dropped")
+    if len(ids) != _UTTERANCES:
+        warnings.append(f"fold {fold} has {len(ids)} utterances, the complete release has {_UTTERANCES}")
+    return Dataset(
+        name="IEMOCAP",
+        task="multiclass",
+        features={m: x for m, (x, _) in stacked.items()},
+        observed={m: observed for m, (_, observed) in stacked.items()},
+        target=torch.from_numpy(target[kept]),
+        split=split[kept],
+        ids=ids[kept],
+        label_names=label_names,
+        group=np.array(group)[kept],
+        order=np.array(number, dtype=np.int32)[kept],
+        speaker=np.array([f"{s}_{w}" for s, w in zip(session, who)])[kept],
+        provenance={
+            "file": str(path),
+            "name": "IEMOCAP",
+            "release": NAME,
+            "features": {
+                m: text + (", normalised by the fold's mean and deviation" if normalise and m == "audio" else "")
+                for m, (*_, text) in _FILES.items()
+            },
+            "split_source": f"fold {fold} of MMIN's ten",
+            "repaired": broken,
+            "warnings": warnings,
+            "licence_note": "only under an agreement signed with USC; nothing may be passed on",
+        },
+    )
+
+
+def _targets(path: Path, fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, splits and classes of a fold, split after split."""
+    folder = path / "target" / str(fold)
+    if not folder.is_dir():
+        have = sorted(entry.name for entry in folder.parent.glob("*")) or ["none"]
+        raise DataError(f"{folder}: there is no such fold; the folds are {', '.join(have)}")
+    ids, split, target = [], [], []
+    for short, name in _SPLITS.items():
+        file = folder / f"{short}_label.npy"
+        labels = _npy(file)
+        wanted = f"a one-hot row ({len(LABELS)},) for each utterance"
+        if labels.dtype.kind not in "fiub" or labels.ndim != 2 or labels.shape[1] != len(LABELS):
+            raise DataError(f"{file}: is {labels.dtype} {labels.shape}, expected {wanted}; get the release's file")
+        bad = np.flatnonzero(((labels == 1).sum(1) != 1) | ((labels != 0).sum(1) != 1))
+        if len(bad):
+            raise DataError(f"{file}: row {bad[0]}: is {labels[bad[0]].tolist()}, expected {wanted}; correct it")
+        ids.append(_names(folder / f"{short}_int2name.npy", len(labels)))
+        split.append(np.full(len(labels), name))
+        target.append(np.asarray(labels.argmax(1)))
+    return np.concatenate(ids), np.concatenate(split), np.concatenate(target)
+
+
+def _names(file: Path, n: int) -> np.ndarray:
+    names = _npy(file)
+    if names.dtype.kind not in "SU" or names.shape not in ((n,), (n, 1)):
+        raise DataError(
+            f"{file}: is {names.dtype} {names.shape}, expected ({n},) texts, one for each label; get it again"
+        )
+    names = np.asarray(names).reshape(-1)
+    try:
+        return np.char.decode(names, "ascii") if names.dtype.kind == "S" else names
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{file}: a name is not ASCII ({problem}); get the file again") from problem
+
+
+def _npy(file: Path) -> np.ndarray:
+    """Mapped, not loaded: a false size is noticed before anything is allocated, and no object is unpickled."""
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except OSError as problem:
+        raise DataError(f"{file}: cannot be opened ({problem.strerror}); put the release's file there") from problem
+    except Exception as problem:  # numpy raises several types on damaged headers
+        raise DataError(f"{file}: is no plain .npy array ({problem}); get the release's file again") from problem
+
+
+def _parts(path: Path, fold: int, name: str) -> tuple[str, str, str, int]:
+    """Dialogue, session, speaker and number of an utterance such as Ses01F_impro01_M003."""
+    match = _ID.fullmatch(name)
+    if match is None:
+        raise DataError(
+            f"{path / 'target' / str(fold)}: {str(name)!r} is no IEMOCAP id such as Ses01F_impro01_F000; get it again"
+        )
+    dialogue, session, who, number = match.groups()
+    return dialogue, session, who, int(number)
+
+
+def _check_names(path: Path, target: np.ndarray, label_names: tuple[str, ...]) -> None:
+    """The complete release tells by its counts which class is which."""
+    if len(label_names) != len(LABELS) or len(set(label_names)) != len(LABELS):
+        raise DataError(f"{path}: label_names is {label_names}, the labels have {len(LABELS)} columns; name each once")
+    counts = np.bincount(target, minlength=len(LABELS)).tolist()
+    by_count = {count: name for name, count in LABELS.items()}
+    order = tuple(by_count.get(count) for count in counts)
+    if set(order) == set(LABELS) == set(label_names) and order != label_names:
+        raise DataError(
+            f"{path}: label_names is {label_names}, but by their counts the columns are {order}; pass these"
+        )
+
+
+def _mean_std(path: Path, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    with Hdf5(path / _MEAN_STD) as file:
+        found = [file.get(str(fold), key, shape=(_FILES["audio"][1],)) for key in ("mean", "std")]
+        mean, std = map(file.read, found)
+        if not np.isfinite([mean, std]).all() or (std < 0).any():
+            raise file.error("a mean or deviation is NaN, infinite or negative; get the file again", str(fold))
+    return mean, np.where(std == 0, np.float32(1), std)
+
+
+def _arrays(file: Hdf5, ids: np.ndarray, width: int) -> list:
+    """Each utterance's array, not loaded, once all of them together are known to fit in memory."""
+    found = [file.find(str(i), shape=("frames", width)) for i in ids]
+    longest = max((len(array) for array in found if array is not None), default=0)
+    if 4 * len(ids) * longest * width > hdf5.MAX_BYTES:
+        raise file.error(
+            f"the longest utterance has {longest} frames; {len(ids)} of them are over {hdf5.MAX_BYTES} bytes"
+        )
+    return found

@@ -1,0 +1,114 @@
+"""The release of MMSA, Self-MM and SMCIR (Yu et al., AAAI 2021): aligned_50.pkl and unaligned_50.pkl of MOSI and MOSEI.
+
+Every split has text (N, 50, 768), text_bert (N, 3, 50: token ids, mask, segment), audio and vision (N, T, d), padded at the
+end, regression_labels and id; unaligned files have audio_lengths and vision_lengths too. What else there is
+(classification_labels, annotations, raw_text) follows from these or is not used.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Dataset
+from mmlib.releases.splits import (
+    COVAREP,
+    FACET,
+    HAND_PICKED,
+    MMSA_ONLY,
+    Fields,
+    Source,
+    assembled,
+    checked,
+    has,
+    modality,
+    shape,
+    stacked,
+)
+
+NAME = "MMSA"
+
+_BERT = "BERT base, 768 per token"
+_TOKENS = "token ids of BERT base"
+_MOSI = Source(
+    "MOSI",
+    {"text": 768, "audio": 5, "vision": 20},
+    {"text": _BERT, "audio": "COVAREP, 5 picked by hand", "vision": "Facet, 20 picked by hand"},
+    (1284, 229, 686),
+    (HAND_PICKED,),
+)
+_MOSEI = Source(
+    "MOSEI",
+    {"text": 768, "audio": 74, "vision": 35},
+    {"text": _BERT, "audio": COVAREP, "vision": FACET},
+    (16326, 1871, 4659),
+)
+_ALIGNED = (50, 50)
+# Frames of audio and vision. MMSA's settings say 500 and 375 for both sets; the shapes its users report stand first.
+_UNALIGNED = {"MOSI": ((375, 500), (500, 375)), "MOSEI": ((500, 500), (500, 375))}
+_LENGTHS = {"audio": "audio_lengths", "vision": "vision_lengths"}
+
+
+def fits(content: object) -> bool:
+    """Whether this is MMSA's release: some split has regression_labels, text_bert or raw_text, as no other release has."""
+    return any(has(content, field) for field in MMSA_ONLY)
+
+
+def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
+    """MOSI or MOSEI as regression, the group of a row being its video.
+
+    text: 'features' for those of the file, 'ids' for token ids (N, 50, 1), which a language model reads.
+    The frames of the text are those of BERT's mask; of audio and vision those the lengths give, or else first to last
+    that is not zero.
+    Raises DataError, before anything is converted, for fields that are not as the release documents them.
+    """
+    if text not in ("features", "ids"):
+        raise DataError(f"{path}: text is {text!r}; choose 'features' or 'ids'")
+    source = _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
+    splits = checked(content, path, NAME, (_MOSI, _MOSEI), _form(content, source))
+    observed = {m: _frames(path, splits, m) for m in _LENGTHS if _LENGTHS[m] in splits["train"]}
+    observed["text"] = _masked(path, splits)
+    if text == "ids":
+        splits = {split: {**fields, "text": fields["text_bert"][:, 0, :, None]} for split, fields in splits.items()}
+        source = source._replace(features={**source.features, "text": _TOKENS})
+    modalities = {m: modality(splits, m, observed.get(m)) for m in source.widths}
+    return assembled(path, NAME, source, splits, modalities, stacked(splits, "regression_labels"))
+
+
+def _form(content: dict, source: Source) -> dict[str, tuple[int | str, ...]]:
+    lengths = any(has(content, field) for field in _LENGTHS.values())
+    steps = tuple(n for m in _LENGTHS for n in shape(content, m)[1:2])
+    if steps not in (_ALIGNED, *_UNALIGNED[source.name]):
+        steps = _UNALIGNED[source.name][0] if lengths else _ALIGNED
+    form = {"text": ("rows", 50, 768), "text_bert": ("rows", 3, 50), "id": ("rows",)}
+    form |= {m: ("rows", n, source.widths[m]) for m, n in zip(_LENGTHS, steps)}
+    form["regression_labels"] = ("rows", *[1] * (len(shape(content, "regression_labels")) - 1))
+    if lengths or steps != _ALIGNED:
+        form |= {field: ("rows",) for field in _LENGTHS.values()}
+    return form
+
+
+def _frames(path: Path, splits: dict[str, Fields], m: str) -> Bool[Tensor, "N T"]:
+    """The frames that the lengths of audio or vision give."""
+    field, steps = _LENGTHS[m], np.arange(splits["train"][m].shape[1] + 1)
+    for split, fields in splits.items():
+        for row in np.flatnonzero(~np.isin(fields[field], steps))[:1]:
+            message = f"is {fields[field][row]}, expected 0..{steps[-1]}, the frames of {m!r}; correct it"
+            raise DataError(
+                f"{path}: split {split!r}, field {field!r}, row {row} (id {fields['id'][row]!s}): {message}"
+            )
+    return torch.from_numpy(steps[:-1] < stacked(splits, field)[:, None])
+
+
+def _masked(path: Path, splits: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
+    """The frames that BERT's mask gives."""
+    for split, fields in splits.items():
+        for row in np.flatnonzero(~np.isin(fields["text_bert"][:, 1], (0, 1)).all(1))[:1]:
+            message = "the mask holds other than 0 and 1; the order is token ids, mask, segment"
+            raise DataError(
+                f"{path}: split {split!r}, field 'text_bert', row {row} (id {fields['id'][row]!s}): {message}"
+            )
+    return torch.from_numpy(stacked(splits, "text_bert")[:, 1] == 1)

@@ -1,0 +1,125 @@
+"""MulT's release (Tsai et al., ACL 2019): mosi_data.pkl, mosei_senti_data.pkl, iemocap_data.pkl, and each with _noalign.
+
+Every split has text, audio and vision (N, T, d), padded in front; labels (N, 1, 1), or (N, 4, 2) in IEMOCAP; id (N,) or
+(N, 3), or none.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from mmlib.data.checks import DataError
+from mmlib.data.dataset import Dataset
+from mmlib.releases.splits import (
+    COVAREP,
+    FACET,
+    GLOVE,
+    HAND_PICKED,
+    MMSA_ONLY,
+    Fields,
+    Source,
+    array_of,
+    assembled,
+    checked,
+    first,
+    has,
+    id_form,
+    modality,
+    shape,
+    stacked,
+)
+
+NAME = "MulT"
+
+EMOTIONS = ("neutral", "happy", "sad", "angry")
+
+_MOSI = Source(
+    "MOSI",
+    {"text": 300, "audio": 5, "vision": 20},
+    {"text": GLOVE, "audio": "COVAREP, 5 picked by hand", "vision": "Facet, 20 picked by hand"},
+    (1284, 229, 686),
+    (HAND_PICKED,),
+)
+_MOSEI = Source(
+    "MOSEI",
+    {"text": 300, "audio": 74, "vision": 35},
+    {"text": GLOVE, "audio": COVAREP, "vision": FACET},
+    (16265, 1869, 4643),
+    ("these splits are not those of the MMSA release, which has more rows",),
+)
+_IEMOCAP = Source(
+    "IEMOCAP",
+    {"text": 300, "audio": 74, "vision": 35},
+    {"text": GLOVE, "audio": COVAREP, "vision": FACET},
+    (2717, 798, 938),
+    (
+        "each emotion is a yes/no problem of its own with few yes: answering no to all scores high; this is not the "
+        "4-class benchmark of 5531 utterances",
+    ),
+)
+
+
+def fits(content: object) -> bool:
+    """Whether this is MulT's release: its fields and none of MMSA's, unless like_multibench says otherwise."""
+    return has_layout(content) and not like_multibench(content)
+
+
+def dataset(content: dict, path: Path) -> Dataset:
+    """MOSI and MOSEI as regression, IEMOCAP as four yes/no problems (multibinary).
+
+    Raises DataError, before anything is converted, for fields that are not as the release documents them.
+    """
+    emotions = _has_emotions(content)
+    source = _IEMOCAP if emotions else _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
+    words = 20 if emotions else 50
+    form = {m: ("rows", words if m == "text" else f"frames of {m}", d) for m, d in source.widths.items()}
+    form |= {"labels": ("rows", 4, 2) if emotions else ("rows", 1, 1), "id": id_form(content)}
+    splits = checked(content, path, NAME, (_MOSI, _MOSEI, _IEMOCAP), form, optional=("id",))
+    modalities = {m: modality(splits, m) for m in source.widths}
+    labels = stacked(splits, "labels")
+    if not emotions:
+        return assembled(path, NAME, source, splits, modalities, labels)
+    _refuse_nan(path, splits)
+    ties = int((labels[..., 0] == labels[..., 1]).sum())
+    return assembled(
+        path,
+        NAME,
+        source,
+        splits,
+        modalities,
+        labels.argmax(2),
+        label_names=EMOTIONS,
+        warnings=[f"labels: {ties} pairs say yes as much as no and count as no, as in MulT's code"] if ties else [],
+    )
+
+
+def _refuse_nan(path: Path, splits: dict[str, Fields]) -> None:
+    for split, fields in splits.items():
+        for row in np.flatnonzero(np.isnan(fields["labels"]).any((1, 2)))[:1]:
+            raise DataError(f"{path}: split {split!r}, field 'labels', row {row}: is NaN; drop rows without a label")
+
+
+def has_layout(content: object) -> bool:
+    """Whether the fields are those that MulT and MultiBench share."""
+    known = has(content, "labels") and any(has(content, m) for m in _MOSI.widths)
+    return known and not any(has(content, field) for field in MMSA_ONLY)
+
+
+def like_multibench(content: object) -> bool:
+    """Whether fields that MulT and MultiBench share are MultiBench's.
+
+    Both have 300/74/35, so width alone cannot tell. Labels (N, 4, 2), and audio other than 74 or vision other than 35
+    wide, are MulT's. Else, labels without MulT's three axes are MultiBench's, and so is one id for each row (CMU's SDK
+    names its segments): MulT gives video, start and end, or nothing. A file of MulT's MOSEI with one id for each row
+    would be taken for MultiBench's: the features and labels are read alike, provenance would name the other release.
+    """
+    widths = [shape(content, m)[2:] for m in ("audio", "vision")]
+    if _has_emotions(content) or widths != [(74,), (35,)]:
+        return False
+    ids = array_of(first(content, "id"))
+    one_each = ids.ndim > 0 and len(ids) > 0 and array_of(ids[0]).size == 1
+    return len(shape(content, "labels")) != 3 or one_each
+
+
+def _has_emotions(content: object) -> bool:
+    return shape(content, "labels")[1:2] == (4,)

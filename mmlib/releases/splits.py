@@ -1,0 +1,231 @@
+"""What the pickled releases of MMSA, MulT and MultiBench share: a dict of splits, each a dict of fields, to a Dataset."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mmlib.data.checks import SPLITS, DataError
+from mmlib.data.dataset import Dataset
+from mmlib.releases.sequences import real_frames, repaired
+
+Shape = tuple[int | str, ...]
+Fields = dict[str, np.ndarray]
+GLOVE = "GloVe 840B, 300 per word"
+COVAREP = "COVAREP, 74 per frame"
+FACET = "Facet, 35 per frame"
+HAND_PICKED = (
+    "audio 5 and vision 20 wide are a selection by hand that its authors do not document; papers that print 74 and 35 for "
+    "MOSI did not use these features"
+)
+MMSA_ONLY = ("regression_labels", "text_bert", "raw_text")
+
+
+class Source(NamedTuple):
+    """What a release documents of one data set."""
+
+    name: str
+    widths: dict[str, int]
+    features: dict[str, str]
+    rows: tuple[int, int, int] | None = None  # as published, for train, valid and test
+    warnings: tuple[str, ...] = ()
+
+
+class Modality(NamedTuple):
+    """A modality of all splits, one after the other."""
+
+    x: Float[Tensor, "N T d"]
+    observed: Bool[Tensor, "N T"]
+    repaired: int  # values that were infinite or NaN
+    astray: int  # rows that had values in their padding
+
+
+def has(content: object, field: str) -> bool:
+    """Whether some split has the field."""
+    return first(content, field) is not None
+
+
+def shape(content: object, field: str) -> tuple[int, ...]:
+    """The shape of a field in the first split that has it, () where none has."""
+    return array_of(first(content, field)).shape
+
+
+def id_form(content: object) -> Shape:
+    """One id for each row, in as many parts as the first split has."""
+    return ("rows", *shape(content, "id")[1:])
+
+
+def checked(
+    content: dict,
+    path: Path,
+    release: str,
+    sources: Iterable[Source],
+    form: dict[str, Shape],
+    optional: tuple[str, ...] = (),
+) -> dict[str, Fields]:
+    """The fields of each split as arrays.
+
+    form: the shape of each field. A text in it stands for a size that is free, but not 0, and the same wherever it
+        occurs: that of "rows" within a split, any other in all splits.
+    Raises DataError for a split or field that is missing, has another shape or does not hold numbers (id may be texts).
+    """
+    known = " or ".join(f"{s.name} {'/'.join(map(str, s.widths.values()))}" for s in sources)
+    remedy = f"{release} has text/audio/vision {known}: download it again, or make a Dataset of arrays of your own"
+
+    def fail(split: str, field: str, message: str):
+        raise DataError(f"{path}: split {split!r}, field {field!r}: {message}; {remedy}")
+
+    splits: dict[str, Fields] = {}
+    sizes: dict[str, int] = {}
+    for split in SPLITS:
+        if not isinstance(content.get(split), dict):
+            problem = "is no dict of fields" if split in content else "is missing"
+            raise DataError(f"{path}: split {split!r}: {problem}; {remedy}")
+        fields = {field: value for field, value in content[split].items() if value is not None}
+        splits[split] = {}
+        sizes.pop("rows", None)
+        for field, sized in form.items():
+            if field not in fields and field in optional:
+                continue
+            if field not in fields:
+                fail(split, field, f"is missing; there are {', '.join(map(str, fields))}")
+            array = array_of(fields[field])
+            expected = [sizes.get(size, size) for size in sized]
+            agree = [n == e if isinstance(e, int) else n > 0 for n, e in zip(array.shape, expected)]
+            if array.ndim != len(expected) or not all(agree):
+                fail(split, field, f"has shape {array.shape}, expected ({', '.join(map(str, expected))})")
+            if field != "id" and array.dtype.kind not in "fiu":
+                fail(split, field, f"holds {array.dtype}, expected numbers")
+            sizes |= {size: n for size, n in zip(sized, array.shape) if isinstance(size, str)}
+            splits[split][field] = array
+    return splits
+
+
+def stacked(splits: dict[str, Fields], field: str) -> np.ndarray:
+    return np.concatenate([splits[split][field] for split in SPLITS])
+
+
+def modality(splits: dict[str, Fields], field: str, observed: Bool[Tensor, "N T"] | None = None) -> Modality:
+    """A modality without broken numbers, zero in its padding.
+
+    observed: the real frames where the release says so; else they are told from zeros. A row of zeros has none either way.
+    """
+    parts = [repaired(splits[split][field].astype(np.float32, copy=False)) for split in SPLITS]
+    x = torch.from_numpy(np.concatenate([part for part, _ in parts]))
+    seen = (x != 0).any(2)
+    observed = real_frames(x) if observed is None else observed & (observed & seen).any(1, keepdim=True)
+    astray = int((seen & ~observed).any(1).sum())
+    x[~observed] = 0
+    return Modality(x, observed, sum(count for _, count in parts), astray)
+
+
+def assembled(
+    path: Path,
+    release: str,
+    source: Source,
+    splits: dict[str, Fields],
+    modalities: dict[str, Modality],
+    target: np.ndarray,
+    *,
+    label_names: tuple[str, ...] = (),
+    warnings: Iterable[str] = (),
+) -> Dataset:
+    """The data set of these parts, multibinary where labels have names and regression elsewhere.
+
+    Rows without any modality are left out and ids that occur twice within a split get a suffix; warnings count both.
+    """
+    rows = {split: len(splits[split]["text"]) for split in SPLITS}
+    split = np.repeat(SPLITS, list(rows.values()))
+    ids = np.array([name for s in SPLITS for name in _ids(splits[s].get("id"), s, rows[s])], dtype=str)
+    kept = torch.stack([part.observed.any(1) for part in modalities.values()]).any(0)
+    split, ids = split[kept.numpy()], ids[kept.numpy()]
+    unique = _unique(ids.tolist(), split.tolist())
+    y = torch.from_numpy(target.astype(np.float32))[kept]
+    y = y if label_names else y.reshape(-1)
+
+    notes = [*source.warnings, *warnings]
+    if source.rows not in (None, tuple(rows.values())):
+        notes.append(f"rows {_slashes(rows.values())} are not the published {_slashes(source.rows)}")
+    for m, part in modalities.items():
+        if part.astray:
+            notes.append(f"{m}: {part.astray} rows had values in their padding, now zero")
+    if not kept.all():
+        notes.append(f"{int((~kept).sum())} rows have no modality at all and are left out")
+    if (unique != ids).any():
+        notes.append(f"{int((unique != ids).sum())} rows have the id of another row and got a suffix")
+    if not label_names and (y.abs() > 3).any():
+        notes.append(f"labels: {int((y.abs() > 3).sum())} are outside -3..3")
+
+    whole = bool(kept.all())  # indexing would copy gigabytes
+    features = {m: part.x if whole else part.x[kept] for m, part in modalities.items()}
+    return Dataset(
+        name=source.name,
+        task="multibinary" if label_names else "regression",
+        features=features,
+        observed={m: part.observed if whole else part.observed[kept] for m, part in modalities.items()},
+        target=y,
+        split=split,
+        ids=unique,
+        label_names=label_names,
+        group=_videos(ids.tolist()),
+        provenance={
+            "file": str(path),
+            "name": source.name,
+            "release": release,
+            "features": dict(source.features),
+            "shapes": {m: tuple(x.shape) for m, x in features.items()},
+            "repaired": {m: part.repaired for m, part in modalities.items()},
+            "warnings": notes,
+        },
+    )
+
+
+def first(content: object, field: str) -> object:
+    splits = [content.get(split) for split in SPLITS] if isinstance(content, dict) else []
+    values = [fields[field] for fields in splits if isinstance(fields, dict) and field in fields]
+    return next((value for value in values if value is not None), None)
+
+
+def array_of(value: object) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        return np.empty(len(value), dtype=object)
+
+
+def _slashes(values: Iterable[int]) -> str:
+    return "/".join(map(str, values))
+
+
+def _ids(values: np.ndarray | None, split: str, rows: int) -> list[str]:
+    """One text for each row; several parts are joined as MMSA joins video and segment. Without ids: row numbers."""
+    if values is None:
+        return [f"{split}_{row}" for row in range(rows)]
+    parts = [np.ravel(value).tolist() for value in values]
+    decoded = [[p.decode(errors="backslashreplace") if isinstance(p, bytes) else str(p) for p in row] for row in parts]
+    return ["$_$".join(row) for row in decoded]
+
+
+def _unique(ids: list[str], split: list[str]) -> np.ndarray:
+    """Ids with #2, #3, ... where they occur again within a split; in two splits they stay alike, for Dataset to refuse."""
+    taken, times, unique = set(ids), Counter(), []
+    for key in zip(split, ids):
+        times[key] += 1
+        name = key[1] if times[key] == 1 else f"{key[1]}#{times[key]}"
+        while times[key] > 1 and name in taken:
+            times[key] += 1
+            name = f"{key[1]}#{times[key]}"
+        unique.append(name)
+    return np.array(unique, dtype=str)
+
+
+def _videos(ids: list[str]) -> np.ndarray | None:
+    """The video of each id of the form video$_$segment or video[segment]; any other id is a video of its own."""
+    found = [re.fullmatch(r"(.+?)(?:\$_\$.*|\[.*\])", name, re.DOTALL) for name in ids]
+    return np.array([m[1] if m else name for m, name in zip(found, ids)], dtype=str) if any(found) else None

@@ -1,0 +1,255 @@
+"""Every published table: its metrics, its systems, and the rows of ours that stand beside."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mmlib.models.simc import SIMC_CONFIGURATIONS
+from mmlib.report import as_printed
+from mmlib.report.rows import FOLDS
+
+PEERS = (
+    "zero fill", "zero fill + modality dropout", "zero fill, text kept", "zero fill, complete rows only", "mean fill",
+    "text alone", "best single modality", "prior", "all zeros",
+)  # fmt: skip
+"""The trivial rows. What each does: mmlib/models/trivial.py."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a published table, and which of ours it is.
+
+    printed: its name in data/reported. ours: its name in data/results. meaning: what it counts, for captions. unit: our
+    fractions times this are in the unit of the table. digits: of ours, where the paper's stand as printed.
+    """
+
+    printed: str
+    ours: str
+    meaning: str
+    unit: float = 100
+    digits: int = 1
+    lower: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table: what it shows and which of our systems its lines are.
+
+    lines: printed method -> our (method, variant)s, the paper's own method first. beside: our data sets -> the
+    published one. extra: variants of ours that the table does not have. columns: of our frame, 'condition' or 'metric'
+    (then everything is available). own: number of the table that prints the own method, if not this. derive: from our
+    rows of a metric to those of the table. not_run: what has no counterpart here -> why.
+    """
+
+    shows: str
+    metrics: tuple[Metric, ...]
+    lines: Mapping[str, tuple[tuple[str, str], ...]]
+    beside: Mapping[str, str]
+    extra: tuple[tuple[str, str], ...] = ()
+    columns: str = "condition"
+    own: str = ""
+    derive: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    not_run: tuple[tuple[str, str], ...] = ()
+
+
+def _relative_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """SIM-C's Error (%) of a run against the run of its method and seed on complete films; nan where none is lost."""
+    wide = rows.pivot(index=["method", "variant", "seed"], columns="column", values="value")
+    for name in wide.columns.drop(SIMC_CONFIGURATIONS[0]):
+        pairs = zip(wide[SIMC_CONFIGURATIONS[0]], wide[name])
+        wide[name] = [as_printed.relative_error(full, missing) for full, missing in pairs]
+    return wide.drop(columns=SIMC_CONFIGURATIONS[0]).melt(ignore_index=False).reset_index()
+
+
+def _variants(method: str, *variants: str) -> tuple[tuple[str, str], ...]:
+    return tuple((method, v) for v in variants)
+
+
+_MAE = Metric("mae", "mae", "mean absolute error", unit=1, digits=3, lower=True)
+_CORR = Metric("corr", "corr", "Pearson correlation", unit=1, digits=3)
+_WA = Metric("wa", "accuracy", "WA in %: accuracy, as the released code has it (Eq 7 as printed can exceed 1)")
+_UA = Metric("ua", "ua", "UA in %: mean recall of the classes")
+_SENTIMENT = (
+    _MAE,
+    _CORR,
+    Metric("acc2_non0", "acc2_non0", "accuracy in %, negative against positive without neutral clips"),
+    Metric("f1_non0", "f1_non0", "weighted F1 in %, the same"),
+    Metric("acc2_has0", "acc2_has0", "accuracy in %, negative against the rest"),
+    Metric("f1_has0", "f1_has0", "weighted F1 in %, the same"),
+)
+_CELLS = "cell accuracy, which the released code calls F-micro; the others were presumably scored by a true micro-F1"
+_UMDF_F1 = Metric("f1", "f1_non0", "F1 in %, negative against positive, weighted, neutral clips left out as MulT does")
+EMOTIONS = {"happy": 1, "sad": 3, "angry": 0, "neutral": 2}  # the order of the archive's labels is alphabetical
+_SIMC = {
+    "SIM-C": _variants(
+        "SIM-C",
+        *(f"paper, {s}, lr {r}" for s in ("joint", "two_stage") for r in ("5e-05", "0.0002", "chosen on validation")),
+    )
+}
+_SIMC_FILMS = {"mmimdb_subset": "MM-IMDb"}
+_SIMC_NOT_RUN = (("MM-IMDb with CLIP embeddings and 27 genres", "no CLIP embeddings of the films at hand"),)
+_UMDF_EXTRA = _variants("UMDF", "cloned streams", "complete rows only")
+_UMDF_ABLATIONS = {f"UMDF {v}": (("UMDF", v),) for v in ("w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM")}
+_ADMC = {
+    "MMCR": _variants("ADMC", "", "official"),
+    "MMCR w/o ITFN": _variants("ADMC", "w/o ITFN"),
+    "MMCR w/o ADN": _variants("ADMC", "w/o ADN"),
+}
+_UTTERANCES = {"iemocap": "IEMOCAP", FOLDS: "IEMOCAP", "synthetic iemocap": "IEMOCAP"}
+_SMCIR = {"SMCIR": _variants("SMCIR", "", "corrected", "official")}
+_THREE = ("mosi_bclstm", "mmmo", "synthetic mosi")
+_CLIPS = dict.fromkeys(("mosi", *_THREE), "MOSI")
+_NO_MOSEI = ("MOSEI", "no features of its clips at hand")
+
+TABLES: dict[tuple[str, str], Table] = {
+    ("simc", "1"): Table(
+        "F-micro under missing posters and plots",
+        (Metric("f_micro_as_printed", "cell_accuracy", _CELLS, unit=1, digits=3),),
+        _SIMC,
+        _SIMC_FILMS,
+        not_run=_SIMC_NOT_RUN,
+    ),
+    ("simc", "2"): Table(
+        "degradation against complete films",
+        (
+            Metric(
+                "relative_error_percent",
+                "cell_accuracy",
+                "relative error in %: the loss of Table 1's F-micro, ours of cell accuracy, over what is left, run by "
+                "run; not defined where a run lost nothing, and only the runs where it is are averaged",
+                digits=2,
+                lower=True,
+            ),
+        ),
+        _SIMC,
+        _SIMC_FILMS,
+        derive=_relative_errors,
+        not_run=_SIMC_NOT_RUN,
+    ),
+    ("simc", "3"): Table(
+        "F-samples under missing posters and plots",
+        (Metric("f1_samples", "f1_samples", "F1 of each film's genres, averaged over films", unit=1, digits=3),),
+        _SIMC,
+        _SIMC_FILMS,
+        not_run=_SIMC_NOT_RUN,
+    ),
+    ("umdf", "1"): Table(
+        "sets of available modalities, MOSI and MOSEI",
+        (_UMDF_F1, _MAE),
+        {"UMDF": (("UMDF", ""),)},
+        _CLIPS,
+        _UMDF_EXTRA,
+        not_run=(_NO_MOSEI,),
+    ),
+    ("umdf", "2"): Table(
+        "sets of available modalities, IEMOCAP",
+        tuple(
+            Metric(f"f1_{name}", f"f1_{i}", f"weighted F1 in % of the yes/no problem {name}, as MulT does")
+            for name, i in EMOTIONS.items()
+        ),
+        {"UMDF": (("UMDF", ""),)},
+        {"iemocap": "IEMOCAP"},
+        _UMDF_EXTRA,
+    ),
+    ("umdf", "3"): Table(
+        "ablations, MOSI (the line UMDF is Table 1's)",
+        (_UMDF_F1,),
+        {"UMDF": (("UMDF", ""),), **_UMDF_ABLATIONS},
+        {"mosi_bclstm": "MOSI", "synthetic mosi": "MOSI"},
+        _UMDF_EXTRA,
+        own="1",
+    ),
+    ("admc", "1"): Table(
+        "sets of available modalities, IEMOCAP",
+        (_WA, _UA),
+        _ADMC,
+        _UTTERANCES,
+        _variants("ADMC", "conditional"),
+    ),
+    ("admc", "2"): Table(
+        "sets of available modalities, MIntRec",
+        (_WA, _UA),
+        _ADMC,
+        {"mintrec_text": "MIntRec"},
+        not_run=(("MIntRec with audio and video", "no audio nor video features of its scenes at hand"),),
+    ),
+    ("admc", "3"): Table(
+        "two classes under missing rates, IEMOCAP",
+        (
+            Metric("accuracy", "accuracy", "accuracy in %"),
+            *(
+                Metric("f1", f"f1_{kind}", f"{kind} F1 in % (the table does not say which F1 it has)")
+                for kind in ("macro", "weighted")
+            ),
+        ),
+        {"ADMC": _variants("ADMC", "")},
+        {"iemocap, binary": "IEMOCAP binary"},
+    ),
+    ("admc", "4"): Table(
+        "classifying generated features, IEMOCAP",
+        (_WA, _UA),
+        {f"ADMC, n={n}": _variants("ADMC", f"head, n={n}", f"probe, n={n}") for n in (30, 50, 80)},
+        {"iemocap": "IEMOCAP", "synthetic iemocap": "IEMOCAP"},
+        _variants("ADMC", *(f"{by}, {how}" for how in ("n=200", "n=1000", "conditional") for by in ("head", "probe"))),
+    ),
+    ("admc", "5"): Table(
+        "everything available, IEMOCAP and MIntRec",
+        (_WA, _UA),
+        {name: ((name, ""),) for name in ("MMER", "Use_ITFN", "Jointly_training")},
+        _UTTERANCES,
+        columns="metric",
+        not_run=(("MIntRec with audio and video", "no audio nor video features of its scenes at hand"),),
+    ),
+    ("smcir", "1"): Table(
+        "everything available, MOSI and MOSEI",
+        _SENTIMENT,
+        _SMCIR,
+        _CLIPS,
+        columns="metric",
+        not_run=(("MOSI with a fine-tuned BERT", "no language model was trained along, ours are fixed"), _NO_MOSEI),
+    ),
+    ("smcir", "2"): Table(
+        "audio and video missing, MOSI and MOSEI",
+        tuple(
+            Metric("f1", name, f"F1 in %, weighted, {reading} (the table does not say; it fits neither F1 of Table 1)")
+            for name, reading in (("f1_non0", "without neutral clips"), ("f1_has0", "negative against the rest"))
+        ),
+        _SMCIR,
+        _CLIPS,
+        not_run=(_NO_MOSEI,),
+    ),
+    ("smcir", "3"): Table(
+        "ablations, everything available (which line is which is a reading of the check marks)",
+        (_MAE, _CORR),
+        {**_SMCIR, "SMCIR w/o DMFD": _variants("SMCIR", "w/o DMFD", "corrected, w/o DMFD"),
+         "SMCIR w/o MSSE": _variants("SMCIR", "w/o MSSE", "corrected, w/o MSSE"),
+         "SMCIR w/o CMCG": _variants("SMCIR", "w/o CMCG")},
+        _CLIPS,
+        columns="metric",
+        not_run=(_NO_MOSEI,),
+    ),  # fmt: skip
+    ("smcir", "4"): Table(
+        "indicators of the detector, everything available, MOSEI",
+        _SENTIMENT,
+        {"SMCIR, HMS": _variants("SMCIR", ""),
+         **{f"SMCIR, {v}": _variants("SMCIR", v) for v in ("H", "M", "S", "HM", "MS")}},
+        dict.fromkeys(_THREE, "MOSEI"),
+        _variants("SMCIR", "HS"),
+        columns="metric",
+        not_run=(_NO_MOSEI,),
+    ),
+    ("smcir", "5"): Table(
+        "modalities that the detector watches, everything available",
+        _SENTIMENT,
+        {"SMCIR, DMFD on vision and audio": _variants("SMCIR", ""),
+         **{f"SMCIR, DMFD on {m}": _variants("SMCIR", f"DMFD on {m}") for m in ("audio", "vision")}},
+        dict.fromkeys(_THREE, "MOSI"),
+        columns="metric",
+        not_run=(_NO_MOSEI,),
+    ),
+}  # fmt: skip
+"""Every results table of the four papers, by paper and number as printed."""
+
+
+TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}

@@ -1,0 +1,229 @@
+"""Which systems differ? Paired comparisons over data sets, conditions and seeds, by ranks and by differences.
+
+Everything here starts from a wide table of blocks, one column per method, in which higher is better. A test assumes
+blocks that are drawn independently. Corpora are; seeds on one data set share its rows, so by default they are averaged
+(Demšar: Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 2006, section 3). Conditions of one data set
+share its rows, too, and so do several forms of one corpus: p values over many of them are too small. The strict reading
+has one block per corpus.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2, f, studentized_range
+
+from mmlib.metrics import PRIMARY, better
+from mmlib.report.intervals import corrected_interval
+
+_LEVEL = 0.05
+_DIGITS = 12  # scores this close are tied: the same seeds averaged in another order differ in the last bit
+_PRIOR = 0.5  # weight of the pseudo-observation; each block has weight 1
+
+
+ANEW = {"ADMC": "ADMC (being measured anew)"}
+"""Method of `results("compare")` -> its name in tables until it is run again: its training stopped too early."""
+
+
+class Friedman(NamedTuple):
+    """`chi2` with k - 1 degrees, Iman-Davenport `f` with k - 1 and (k - 1)(N - 1), and the p value of each."""
+
+    chi2: float
+    chi2_p: float
+    f: float
+    f_p: float
+
+
+class Nemenyi(NamedTuple):
+    """`cd`: average ranks further apart than this differ at 5 %. `p`: methods x methods, adjusted for all pairs."""
+
+    cd: float
+    p: pd.DataFrame
+
+
+class SignedRank(NamedTuple):
+    """Probabilities that the first method is better, practically equal, worse; they add up to 1."""
+
+    better: float
+    equal: float
+    worse: float
+
+
+class Paired(NamedTuple):
+    """Mean difference and its 95 % interval from `low` to `high`; positive: the first method is better."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def blocks(rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: str = "condition") -> pd.DataFrame:
+    """The scores side by side: one line per block, one column per method, both in order of appearance.
+
+    rows: columns dataset, method, condition, metric, seed, value; one row for each score.
+    metric_of: the metric that counts, per data set; not needed where each data set has rows of a single one.
+    per: 'condition' makes a block of (dataset, condition), with the mean over seeds, as seeds on the same data set are not
+        independent data sets (Demšar 2006). 'seed' makes one of (dataset, condition, seed): to compare two methods on one
+        data set with `paired`, not to test over data sets.
+
+    Higher is better in the result: where lower is better (mae), the sign is turned.
+    Raises ValueError for a missing column, no row, a data set without one metric to take, a score that occurs twice, and
+    a method that lacks a block, or a seed of it, that any other has: nothing is left out silently.
+    """
+    keys = ["dataset", "condition", "seed"]
+    if lacking := [c for c in (*keys, "method", "metric", "value") if c not in rows]:
+        raise ValueError(f"ranks.blocks: rows have no column {lacking[0]!r}; they have {list(rows.columns)}")
+    if rows.empty:
+        raise ValueError("ranks.blocks: there are no rows to compare")
+    if per not in ("condition", "seed"):
+        raise ValueError(f"ranks.blocks: per is {per!r}; it is 'condition' or 'seed'")
+    metric_of = _single_metrics(rows) if metric_of is None else metric_of
+    if unknown := sorted(set(rows["dataset"]) - set(metric_of)):
+        raise ValueError(f"ranks.blocks: metric_of names no metric for dataset {unknown[0]!r}")
+
+    scores = rows[rows["metric"] == rows["dataset"].map(dict(metric_of))]
+    if (twice := scores.duplicated([*keys, "method"])).any():
+        row = scores[twice].iloc[0]
+        raise ValueError(f"ranks.blocks: method {row['method']!r} has two values of {_place(row, metric_of)}; keep one")
+    # Blocks and methods of all rows: one that lacks the metric is a gap, too.
+    index = pd.MultiIndex.from_frame(rows[keys].drop_duplicates())
+    wide = scores.pivot(index=keys, columns="method", values="value").astype(float)
+    wide = wide.reindex(index=index, columns=list(dict.fromkeys(rows["method"])))
+    gaps = wide.isna().stack()
+    gaps = gaps[gaps].index.to_frame(index=False)
+    if len(gaps):
+        others = f" ({len(gaps) - 1} more gaps)" if len(gaps) > 1 else ""
+        raise ValueError(
+            f"ranks.blocks: method {gaps['method'][0]!r} has no {_place(gaps.iloc[0], metric_of)}, or it is nan{others}; "
+            "run it there, or take the method or the block out of the rows"
+        )
+    smaller = [better(metric_of[name], 0.0, 1.0) for name in index.get_level_values("dataset")]
+    wide = wide.mul(np.where(smaller, -1.0, 1.0), axis=0)
+    return wide if per == "seed" else wide.groupby(["dataset", "condition"], sort=False).mean()
+
+
+def _single_metrics(rows: pd.DataFrame) -> dict[str, str]:
+    found = rows.groupby("dataset", sort=False)["metric"].unique()
+    for name, metrics in found.items():
+        if len(metrics) > 1:
+            raise ValueError(f"ranks.blocks: dataset {name!r} has metrics {sorted(metrics)}; name one in metric_of")
+    return {name: metrics[0] for name, metrics in found.items()}
+
+
+def _place(row: pd.Series, metric_of: Mapping[str, str]) -> str:
+    return f"{metric_of[row['dataset']]} on dataset {row['dataset']}, condition {row['condition']}, seed {row['seed']}"
+
+
+def comparison(rows: pd.DataFrame, per: str = "condition") -> dict[str, pd.DataFrame]:
+    """The blocks of `results("compare")`, by title: SMCIR, which needs its text, is in the first alone.
+
+    Conditions are those that leave all rows the same modalities; each data set counts by its task's main metric. Systems
+    of a single modality, all zeros and the oracle do not compete. per: as in `blocks`.
+    """
+    main = {
+        name: next(m for m in PRIMARY.values() if m in set(part["metric"])) for name, part in rows.groupby("dataset")
+    }
+    complete, text = rows["condition"] == "complete", rows["condition"] == "available(text)"
+    single = complete | rows["condition"].str.fullmatch(r"available\([^)]*\)")
+    rivals = ~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))
+    smcir = rows["method"].str.startswith("SMCIR")
+    return {
+        "text is there, all methods": blocks(rows[rivals & (complete | text)], main, per),
+        "either may be missing, without SMCIR": blocks(rows[rivals & single & ~smcir], main, per),
+    }
+
+
+def average_ranks(table: pd.DataFrame) -> pd.Series:
+    """Per method the mean over blocks of its rank: 1 for the highest score, tied scores share their mean rank.
+
+    table: from `blocks`, higher is better; for raw errors pass `-table`. Raises ValueError for no block and for nan.
+    """
+    if table.empty or table.isna().to_numpy().any():
+        raise ValueError(f"ranks: needs blocks x methods without gaps; the table is {table.shape}, or has nan")
+    return table.round(_DIGITS).rank(axis=1, ascending=False).mean()
+
+
+def friedman(table: pd.DataFrame) -> Friedman:
+    """Do any of k methods differ over N blocks? Friedman's chi squared, and the less conservative F of Iman and Davenport.
+
+    table: from `blocks`. Demšar 2006, section 3.2.2: chi2 = 12 N / (k (k + 1)) (sum of R_j^2 - k (k + 1)^2 / 4) of the
+    average ranks R_j, and F = (N - 1) chi2 / (N (k - 1) - chi2), infinite where all blocks agree. There is no correction
+    for ties, so with many of them both are conservative. Raises ValueError below 3 methods or 2 blocks, and for nan.
+    """
+    n, k = _size(table, "friedman")
+    ranks = average_ranks(table)
+    # The sum of squares about the mean rank: the printed difference of large numbers can end below 0.
+    statistic = 12 * n / (k * (k + 1)) * float(((ranks - (k + 1) / 2) ** 2).sum())
+    rest = n * (k - 1) - statistic
+    ratio = math.inf if rest < 1e-9 else (n - 1) * statistic / rest
+    return Friedman(statistic, float(chi2.sf(statistic, k - 1)), ratio, float(f.sf(ratio, k - 1, (k - 1) * (n - 1))))
+
+
+def nemenyi(table: pd.DataFrame) -> Nemenyi:
+    """Which of k methods differ, once `friedman` says that some do? All pairs, at 5 % for the whole family.
+
+    table: from `blocks`. Demšar 2006, section 3.2.2: ranks are compared in units of sqrt(k (k + 1) / (6 N)) with the
+    studentised range for infinite degrees, divided by sqrt 2. Raises ValueError below 3 methods or 2 blocks, and for nan.
+    """
+    n, k = _size(table, "nemenyi")
+    ranks = average_ranks(table)
+    unit = math.sqrt(k * (k + 1) / (6 * n)) / math.sqrt(2)
+    apart = np.abs(np.subtract.outer(ranks.to_numpy(), ranks.to_numpy()))
+    p = pd.DataFrame(studentized_range.sf(apart / unit, k, np.inf), ranks.index, ranks.index)
+    return Nemenyi(float(studentized_range.ppf(1 - _LEVEL, k, np.inf)) * unit, p)
+
+
+def _size(table: pd.DataFrame, function: str) -> tuple[int, int]:
+    n, k = table.shape
+    if n < 2 or k < 3:
+        raise ValueError(
+            f"ranks.{function}: needs at least 2 blocks and 3 methods, got {n} and {k}; two methods: ranks.signed_rank"
+        )
+    return n, k
+
+
+def signed_rank(a: pd.Series, b: pd.Series, rope: float, draws: int = 50_000, seed: int = 0) -> SignedRank:
+    """Is method a better than b over blocks? Bayesian signed-rank test with a region of practical equivalence.
+
+    a, b: two columns of `blocks`, higher is better; differences must mean the same in all blocks, so mix no metrics.
+    rope: at least 0; differences from -rope to rope are no difference, in units of the score (0.01: one point of accuracy).
+    draws, seed: of the Monte Carlo estimate, whose standard error is at most 0.5 / sqrt(draws).
+
+    With differences z_1 .. z_n, a pseudo-observation z_0 = 0 of prior weight 0.5, and w from Dirichlet(0.5, 1, .., 1), the
+    mass above the region is the sum of w_i w_j over all i, j whose Walsh average (z_i + z_j) / 2 exceeds rope; likewise
+    inside and below. Each probability is the share of draws in which that mass is the greatest (Benavoli et al.: A Bayesian
+    Wilcoxon Signed-Rank Test Based on the Dirichlet Process, ICML 2014; with the region: Benavoli, Corani, Demšar, Zaffalon:
+    Time for a Change, JMLR 2017).
+    Raises ValueError where a and b have other blocks, none, or a value that is not finite, and for a negative rope.
+    """
+    if not rope >= 0:
+        raise ValueError(f"ranks.signed_rank: rope is {rope}; it is at least 0, in units of the score")
+    z = np.append(0.0, _differences(a, b, "signed_rank", fewest=1))
+    # Rounded: in binary, 0.81 - 0.80 is more than 0.01.
+    walsh = np.add.outer(z, z).round(_DIGITS) / 2  # (n + 1, n + 1)
+    weights = np.random.default_rng(seed).dirichlet([_PRIOR] + [1.0] * (len(z) - 1), draws)  # (draws, n + 1)
+    regions = walsh > rope, np.abs(walsh) <= rope, walsh < -rope
+    mass = np.stack([((weights @ region.astype(float)) * weights).sum(1) for region in regions])  # (3, draws)
+    return SignedRank(*(np.bincount(mass.argmax(0), minlength=3) / draws).tolist())
+
+
+def paired(a: pd.Series, b: pd.Series) -> Paired:
+    """By how much is method a better than b on one data set? Mean difference over seeds, Student's t interval at 95 %.
+
+    a, b: two columns of `blocks(rows, per="seed")` at one data set and condition, at least two seeds.
+    The interval holds for other seeds on the same rows, not for other rows or data sets; from five seeds it is wide.
+    Raises ValueError where a and b have other seeds, fewer than two, or a value that is not finite.
+    """
+    differences = _differences(a, b, "paired", fewest=2)
+    return Paired(float(differences.mean()), *corrected_interval(differences, ratio=0.0))
+
+
+def _differences(a: pd.Series, b: pd.Series, function: str, fewest: int) -> np.ndarray:
+    if not a.index.equals(b.index):
+        raise ValueError(f"ranks.{function}: a and b need the same blocks in the same order, to be compared in pairs")
+    differences = a.to_numpy(float) - b.to_numpy(float)
+    if len(differences) < fewest or not np.isfinite(differences).all():
+        raise ValueError(f"ranks.{function}: needs at least {fewest} finite differences, got {differences.tolist()}")
+    return differences

@@ -1,0 +1,20 @@
+"""What a notebook shows: figures, tables, and the source that the text talks about."""
+
+from mmlib.show.cells import source, table
+from mmlib.show.curves import agreement, agreement_points, critical_difference, degradation, losses
+from mmlib.show.holes import missingness
+from mmlib.show.maps import (
+    embedding_points,
+    embeddings,
+    generation_points,
+    generations,
+    representation_points,
+    representations,
+)
+from mmlib.show.theme import save, save_points
+
+__all__ = [
+    "agreement", "agreement_points", "critical_difference", "degradation", "embedding_points", "embeddings",
+    "generation_points", "generations", "losses", "missingness", "representation_points", "representations", "save",
+    "save_points", "source", "table",
+]  # fmt: skip

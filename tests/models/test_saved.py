@@ -1,0 +1,173 @@
+"""A saved model predicts as the one that was trained, and whatever is not one is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmlib.data import synthetic
+from mmlib.data.checks import DataError
+from mmlib.models.catalogue import MODELS
+from mmlib.models.saved import load, save
+from mmlib.training.evaluate import predict
+from mmlib.training.fit import fit
+from tests.models.test_systems import TINY, TINY_ADMC, TINY_ADN, TINY_SMCIR
+
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+CASES = {
+    "simc": {"schedule": "two_stage", "hidden": 16},
+    "umdf": TINY,
+    "admc": TINY_ADMC | TINY_ADN,
+    "smcir": TINY_SMCIR | {"variant": "corrected"},
+    "prior": {},
+    "all_zeros": {},
+    "unimodal": {"modality": "text"},
+    "fill": {"fill": "mean"},
+}
+
+
+@pytest.fixture(scope="module")
+def films():
+    return synthetic.like("mmimdb", dim=6, latent=3).sample({"train": 40, "valid": 12, "test": 12}, 0)
+
+
+def trained(name, data):
+    system = MODELS[name].for_data(data, **CASES[name])
+    fit(system, data, "complete", epochs=1, batch_size=20, progress=False, monitor="map")
+    return system.eval()
+
+
+def test_every_model_has_a_case():
+    assert set(CASES) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_predicts_raw_rows_as_the_trained_one_does_standardised_ones(name, films, tmp_path):
+    scaling = films.scaling(2.0)
+    data = films.scaled(scaling)
+    system = trained(name, data)
+    save(system, data, tmp_path / "model", scaling, {"map": 0.5})
+    again = load(tmp_path / "model")
+    test = films.rows("test")
+    features = {m: x[test] for m, x in films.features.items()}
+    expected = predict(system, data, "complete").logits.sigmoid()
+    if system.stochastic:  # its noise belongs to the number of a row in the data
+        assert torch.equal(again.predict(features), load(tmp_path / "model").predict(features))
+        return
+    torch.testing.assert_close(again.predict(features), expected)
+    assert again.card["metrics"] == {"map": 0.5} and again.card["label_names"] == list(films.label_names)
+    alone = {"text": features["text"][:, 0]}
+    lacking = predict(system, data, "available(text)").logits.sigmoid()
+    torch.testing.assert_close(again.predict(alone, batch_size=5), lacking)
+
+
+def test_values_classes_and_sequences(tmp_path):
+    for task in ("mosi", "iemocap"):
+        data = synthetic.like(task, dim=5, length=4).sample({"train": 60, "valid": 20, "test": 9}, 0)
+        system = MODELS["fill"].for_data(data)
+        fit(system, data, "complete", epochs=1, progress=False)
+        again = load(save(system, data, tmp_path / task))
+        test = data.rows("test")
+        features, frames = ({m: x[test] for m, x in part.items()} for part in (data.features, data.observed))
+        logits = predict(system, data, "complete").logits
+        expected = logits if task == "mosi" else logits.softmax(1)
+        torch.testing.assert_close(again.predict(features, frames), expected)
+        torch.testing.assert_close(again.predict(features), expected)  # no frame is zero throughout
+        hidden = frames | {"audio": torch.zeros_like(frames["audio"])}
+        poisoned = features | {"audio": torch.full_like(features["audio"], torch.nan)}
+        lacking = predict(system, data, "available(text, vision)").logits
+        torch.testing.assert_close(again.predict(poisoned, hidden), lacking if task == "mosi" else lacking.softmax(1))
+
+
+@pytest.mark.parametrize(
+    ("features", "frames", "message"),
+    [
+        ({"smell": torch.ones(2, 6)}, None, "no modality 'smell'; there are image, text"),
+        ({}, None, "every modality needs as many"),
+        ({"text": torch.ones(2, 6), "image": torch.ones(3, 6)}, None, "every modality needs as many"),
+        ({"text": torch.ones(2, 5)}, None, r"features 'text': have shape \(2, 1, 5\), expected \(2, frames, 6\)"),
+        ({"text": torch.ones(2, 6)}, {"text": torch.ones(2, 3).bool()}, "frames 'text': have shape"),
+        ({"text": torch.ones(2, 6)}, {"image": torch.ones(2, 1).bool()}, "no modality 'image'"),
+        ({"text": torch.tensor([[1.0] * 6, [torch.inf] * 6])}, None, "features 'text', row 1: NaN or infinite"),
+        ({"text": torch.tensor([[1.0] * 6, [0.0] * 6])}, None, "row 1 has no modality at all"),
+    ],
+)
+def test_rows_it_cannot_predict(features, frames, message, films, tmp_path):
+    model = load(save(MODELS["fill"].for_data(films), films, tmp_path / "model"))
+    with pytest.raises(DataError, match=message):
+        model.predict(features, frames)
+
+
+def test_a_model_is_never_overwritten_and_what_has_no_name_is_not_saved(films, tmp_path):
+    system = MODELS["fill"].for_data(films)
+    save(system, films, tmp_path)
+    with pytest.raises(DataError, match="a saved model is never overwritten"):
+        save(system, films, tmp_path)
+    with pytest.raises(DataError, match="Mine is not in mmlib.models.MODELS"):
+        save(type("Mine", (MODELS["prior"],), {}).for_data(films), films, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"system": "os.system"}, "system 'os.system' is not one of simc, umdf"),
+        ({"format": 9}, "format 9 is not 1"),
+        ({"arguments": {"depth": 3}}, "field 'arguments' does not fit fill"),
+        ({"arguments": {"fill": "both"}}, "field 'arguments' does not fit fill: zero fill: fill 'both'"),
+        ({"arguments": []}, "'arguments' or 'outputs' is of the wrong kind"),
+        ({"dims": {"image": 6, "text": 7}}, "does not fit"),
+        ({"dims": {"image": 2**40}}, "field 'dims'"),
+        ({"outputs": 0}, "'outputs' is of the wrong kind"),
+        ({"limit": "far"}, "field 'limit'"),
+    ],
+)
+def test_cards_that_lie(change, message, films, tmp_path):
+    save(MODELS["fill"].for_data(films), films, tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(card | change))
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+
+
+def test_damaged_folders(films, tmp_path):
+    save(MODELS["fill"].for_data(films), films, tmp_path)
+    weights, card = (tmp_path / "model.safetensors").read_bytes(), (tmp_path / "model.json").read_text()
+    for content, message in (
+        (weights[:100], "is not a whole safetensors file"),
+        (b"", "is not a whole safetensors file"),
+    ):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    for text, message in (
+        (card[:50], "is not JSON"),
+        ("[1]", "field 'format' is missing"),
+        ("[" * 10**5, "is not JSON"),
+    ):
+        (tmp_path / "model.json").write_text(text)
+        with pytest.raises(DataError, match=message):
+            load(tmp_path)
+    with pytest.raises(DataError, match="cannot be opened.*a saved model is a folder with model.json"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_scaling_of_another_width_is_refused(films, tmp_path):
+    scaling = films.scaling()
+    wrong = replace(scaling, mean={"text": torch.zeros(3)}, factor={"text": torch.ones(3)})
+    save(MODELS["fill"].for_data(films), films, tmp_path, wrong)
+    with pytest.raises(DataError, match=r"scaling of 'text' has shape \(3,\), not its width"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("folder", sorted(CHECKPOINTS.glob("*/*")), ids=lambda f: "/".join(f.parts[-2:]))
+def test_models_of_this_and_earlier_versions_say_what_they_said(folder):
+    told = json.loads((folder / "said.json").read_text())
+    features = {m: torch.tensor(x) for m, x in told["features"].items()}
+    torch.testing.assert_close(load(folder).predict(features), torch.tensor(told["said"]), rtol=1e-4, atol=1e-5)
+
+
+def test_every_model_has_a_checkpoint_of_this_version():
+    assert {f.name for f in (CHECKPOINTS / "0.1.0").iterdir()} == set(MODELS)

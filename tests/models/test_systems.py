@@ -1,0 +1,216 @@
+"""What every system must satisfy, whatever its idea. A new entry of MODELS is tested here without another line."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmlib import metrics
+from mmlib.data import synthetic
+from mmlib.models.base import TRAITS
+from mmlib.models.catalogue import MODELS
+from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.training.evaluate import evaluate
+from mmlib.training.fit import fit
+
+ROWS = {"train": 64, "valid": 32, "test": 40}
+TINY = {"d": 8, "heads": 2, "layers": 1, "depth": 1}
+VARIANTS = {
+    "simc": [{}, {"variant": "official"}, {"schedule": "two_stage"}, {"reduction": "sum"}, {"l2norm": True}],
+    "prior": [{}],
+    "all_zeros": [{}],
+    "unimodal": [{"modality": "text"}, {"modality": "image"}],
+    "fill": [{}, {"fill": "mean"}, {"dropout": True}, {"complete_only": True}],
+    "umdf": [
+        TINY | changes
+        for changes in (
+            {},
+            {"masked": True},
+            {"f_y": "separate"},
+            {"f_y": "supervised"},
+            {"feature": "paired"},
+            {"interaction": "self"},
+            {"integration": "concatenation"},
+            {"views": "complete"},
+        )  # fmt: skip
+    ],
+}
+TINY_ADMC = {"d": 8, "fusion_heads": 2, "fusion_layers": 1, "dropout": 0.0}
+TINY_ADN = {"heads": 2, "layers": 1, "N": 12, "start": 4}
+VARIANTS["admc"] = [TINY_ADMC | {"adn": False}] + [
+    TINY_ADMC | TINY_ADN | changes
+    for changes in (
+        {},
+        {"variant": "official"},
+        {"variant": "conditional"},
+        {"encoders": "joint"},
+        {"fusion": "shared"},
+        {"enhance": False},
+        {"sampler": "ddim", "steps": 4},
+    )
+]
+TINY_SMCIR = {"d": 8, "width": 6, "lstm_layers": 1, "layers": 1, "heads": 2, "statistics": "running"}
+VARIANTS["smcir"] = [
+    TINY_SMCIR | changes
+    for changes in (
+        {"dmfd": False},
+        {"variant": "corrected"},
+        {"variant": "corrected", "projection": "aligned", "indicators": "HMS"},
+        {"variant": "official", "hide": "random"},
+        {"variant": "corrected", "msse": False, "reconstruction": "si_mse"},
+        {"cmcg": False, "xi": 0.0},
+    )
+]
+VECTORS_ONLY = ("simc",)
+NEEDS_TEXT = ("smcir",)
+CASES = [(name, arguments) for name, variants in VARIANTS.items() for arguments in variants]
+LEARNING = [(n, a) for n, a in CASES if MODELS[n].stages or n == "simc"]
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return synthetic.like("mmimdb", dim=12, latent=3).sample(ROWS, 0)
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    modalities = {"image": synthetic.Modality(12, 3), "text": synthetic.Modality(12, 4, blur=0.5)}
+    return synthetic.like("mmimdb", modalities=modalities, latent=3).sample(ROWS, 0)
+
+
+@pytest.fixture
+def films(name, vectors, sequences):
+    """What the system under test takes: sequences, unless its paper knows vectors alone."""
+    return vectors if name in VECTORS_ONLY else sequences
+
+
+def ready(name, arguments, films):
+    system = MODELS[name].for_data(films, **arguments)
+    system.setup(films.view("train"))
+    return system.eval()
+
+
+def batch_of(films, split="test", name=""):
+    view = films.view(split)
+    batch = view.batch(torch.arange(len(view)))
+    keep = torch.arange(len(batch)) % 3
+    frames = {
+        "image": batch.observed["image"] & (keep != 1)[:, None],
+        "text": batch.observed["text"] & ((keep != 2) | (name in NEEDS_TEXT))[:, None],
+    }
+    return replace(batch, x={m: x * frames[m][..., None] for m, x in batch.x.items()}, observed=frames)
+
+
+def test_every_model_has_its_cases():
+    assert set(VARIANTS) == set(MODELS)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_poison_in_absent_modalities_changes_nothing(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films, name=name).unlabelled()
+    poisoned = replace(
+        batch, x={m: x.masked_fill(~batch.observed[m][..., None], torch.nan) for m, x in batch.x.items()}
+    )
+    assert any(bool(x.isnan().any()) for x in poisoned.x.values())
+    # Each by a system of its own: one may remember what it has computed.
+    clean, dirty = system.predict(batch), ready(name, arguments, films).predict(poisoned)
+    assert bool(dirty.logits.isfinite().all()) and torch.equal(clean.logits, dirty.logits)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_predict_needs_no_labels_and_gives_declared_shapes(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films, name=name).unlabelled()
+    assert batch.target is None and batch.complete is None
+    prediction = system.predict(batch)
+    assert prediction.logits.shape == (40, films.outputs)
+    for m, x in (prediction.completed or {}).items():
+        seen = batch.observed[m]
+        expected = batch.x[m][seen]
+        if not arguments.get("l2norm"):
+            assert torch.equal(x[seen], expected), "what is observed is kept"
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_batch_mates_and_row_order_do_not_matter(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films, name=name).unlabelled()
+    assert not system.batch_dependent
+    whole = system.predict(batch).logits
+
+    def alone(rows):
+        return ready(name, arguments, films).predict(batch.select(rows)).logits
+
+    halves = torch.cat([alone(rows) for rows in torch.arange(40).split(20)])
+    torch.testing.assert_close(whole, halves, rtol=1e-5, atol=1e-6)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(whole[order], alone(order), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "arguments"), LEARNING)
+def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, films):
+    system = ready(name, arguments, films).train()
+    batch = batch_of(films, "train", name)
+    for stage in system.stages:
+        system.zero_grad()
+        terms = system.loss(batch, stage)
+        assert terms and all(float(v.detach()) > 0 for v in terms.values())
+        sum(terms.values()).backward()
+        names = {id(p): n for n, p in system.named_parameters()}
+        for p in system.parameters_of(stage):
+            # Without ADN the weights for what a scenario lacks read zeros.
+            idle = arguments.get("adn") is False and ".project." in names[id(p)]
+            assert p.grad is not None and bool(p.grad.isfinite().all())
+            assert float(p.grad.abs().sum()) > 0 or idle, names[id(p)]
+
+
+@pytest.mark.parametrize(("name", "arguments"), LEARNING)
+def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
+    system = MODELS[name].for_data(films, **arguments)
+    prior = ready("prior", {}, films)
+    target = films.target[films.rows("train")]
+    view = films.view("train")
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    chance = loss(prior.predict(view.batch(torch.arange(64))).logits, target)
+    epochs = {stage.split()[0]: 50 if stage == system.stages[-1] else 10 for stage in system.stages}
+    epochs |= {"mf": 15} if name == "admc" else {}  # of each of four networks
+    fit(system, films, "complete", epochs=epochs, batch_size=16, lr=3e-3, monitor="map", progress=False)
+    with torch.no_grad():
+        ours = loss(system.eval().predict(view.batch(torch.arange(64))).logits, target)
+    assert float(ours) < float(chance)
+
+
+@pytest.mark.parametrize("name", ["simc", "fill", "umdf", "admc"])
+def test_a_modality_that_knows_nothing_is_at_chance(name):
+    modalities = {"image": synthetic.Modality(8, blur=100.0), "text": synthetic.Modality(8, blur=0.3)}
+    world = synthetic.draw("multiclass", modalities, prevalence={"a": 0.5, "b": 0.5}, latent=2, separation=3.0)
+    data = world.sample({"train": 400, "valid": 200, "test": 1000}, 0).standardised()
+    system = MODELS[name].for_data(data, **VARIANTS[name][0])
+    fit(system, data, "patterns", epochs=15, lr=2e-3, progress=False)
+    assert evaluate(system, data, "available(text)")["accuracy"] > 0.9
+    assert 0.4 < evaluate(system, data, "available(image)")["accuracy"] < 0.6
+    oracle = Oracle(world)
+    assert evaluate(oracle, world.sample({"train": 1, "valid": 1, "test": 1000}, 1), "available(image)")["ua"] < 0.6
+
+
+@pytest.mark.parametrize("task", ["mosi", "iemocap", "iemocap_binary", "mintrec"])
+@pytest.mark.parametrize("name", ["prior", "unimodal", "fill", "umdf", "admc"])
+def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
+    # So many that each of MIntRec's 20 intents is there to learn.
+    data = synthetic.like(task, dim=6, length=5).sample({"train": 400, "valid": 40, "test": 60}, 0)
+    system = MODELS[name].for_data(data, **VARIANTS[name][0])
+    fit(system, data, "patterns", epochs=2, progress=False)
+    scores = evaluate(system, data, "rate(0.5)")
+    assert metrics.PRIMARY[data.task] in scores
+
+
+def test_traits_are_declared_by_name():
+    assert all(hasattr(MODELS["simc"], t) for t in TRAITS)
+    assert MODELS["simc"].for_data(synthetic.like("mmimdb", dim=4).sample(ROWS)).traits == ()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_gpu_predicts_as_the_cpu_does(name, arguments, films):
+    system, batch = ready(name, arguments, films), batch_of(films, name=name).unlabelled()
+    expected = system.predict(batch).logits
+    system = ready(name, arguments, films)
+    torch.testing.assert_close(system.cuda().predict(batch.to("cuda")).logits.cpu(), expected, rtol=1e-3, atol=1e-4)

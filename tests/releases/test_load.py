@@ -1,0 +1,82 @@
+"""Each release lies at a path, and `load` says which one it is; a stranger's file is refused unopened."""
+
+import os
+import pickle
+
+import pytest
+
+from mmlib.data import synthetic
+from mmlib.data.archive import write
+from mmlib.data.checks import DataError
+from mmlib.releases.fetch import RELEASES
+from mmlib.releases.load import load
+from tests.releases import test_mmin, test_mmsa, test_mult, test_multibench
+
+
+def pickled(content, path, protocol=4):
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("MMSA", lambda: test_mmsa.release()),
+        ("MMSA", lambda: test_mmsa.release("MOSEI", aligned=True)),
+        ("MulT", lambda: test_mult.release()),
+        ("MulT", lambda: test_mult.release("IEMOCAP")),
+        ("MultiBench", lambda: test_multibench.release()),
+    ],
+)
+def test_pickles_are_told_apart_and_read(name, content, protocol, tmp_path, capsys):
+    path = pickled(content(), tmp_path / "mosi_data.pkl", protocol)
+    data = load(path)
+    assert data.provenance["release"] == name and len(data.provenance["sha256"]) == 64
+    assert data.provenance["published"] is (False if name == "MMSA" else None)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{path}: {name}") and f"{len(data)} rows, " in said
+    assert ("not a file as published" in said) == (name == "MMSA")
+
+
+def test_a_published_file_is_known_by_its_hash(tmp_path, monkeypatch, capsys):
+    path = pickled(test_mmsa.release(), tmp_path / "aligned_50.pkl")
+    assert load(path).provenance["published"] is False
+    digest = load(path).provenance["sha256"]
+    monkeypatch.setitem(RELEASES, "mmsa_mosi_aligned", RELEASES["mmsa_mosi_aligned"]._replace(sha256=digest))
+    assert load(path).provenance["published"] is True
+
+
+def test_options_reach_the_reader(tmp_path):
+    path = pickled(test_mmsa.release(), tmp_path / "unaligned_50.pkl")
+    assert load(path, text="ids").dims["text"] == 1
+
+
+def test_folders_and_archives(tmp_path):
+    test_mmin.write(tmp_path / "mmin")
+    assert load(tmp_path / "mmin", fold=2).provenance["release"] == "MMIN"
+    films = synthetic.like("mmimdb", dim=4).sample({"train": 5, "valid": 2, "test": 2})
+    assert load(write(films, tmp_path / "films.npz")).provenance["release"] == "feature archive"
+
+
+class Hostile:
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.canary}",)
+
+
+def test_what_is_none_of_them(tmp_path):
+    with pytest.raises(DataError, match="there is nothing; python -m mmlib.releases.fetch says where"):
+        load(tmp_path / "nowhere.pkl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is a folder of none of the releases MMIN, MIntRec, MM-IMDb"):
+        load(tmp_path / "empty")
+    with pytest.raises(DataError, match="is a pickle with keys 'a', 'b', which is none of the releases"):
+        load(pickled({"a": 1, "b": [2]}, tmp_path / "other.pkl"))
+    with pytest.raises(DataError, match="is a pickle with list"):
+        load(pickled([1], tmp_path / "list.pkl"))
+    with pytest.raises(DataError, match="posix.system|os.system"):
+        load(pickled({"train": Hostile(tmp_path / "canary")}, tmp_path / "hostile.pkl"))
+    assert not (tmp_path / "canary").exists()

@@ -1,0 +1,312 @@
+"""The papers' figures hold the committed numbers, and can be read: at their size, in grey, by the colour-blind."""
+
+import csv
+import functools
+import itertools
+import statistics
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgb
+
+from mmlib import runs
+from mmlib.report import figures
+from mmlib.report.rows import results
+from tests.show.test_plots import assert_texts_are_apart
+
+WIDTHS = {
+    "simc_fig1": 3.3,
+    "smcir_fig2": 6.9,
+    "smcir_fig3": 6.9,
+    "umdf_fig3": 6.9,
+    "umdf_fig4": 6.9,
+    "umdf_fig5": 3.3,
+    "umdf_fig6": 6.9,
+    "admc_fig3": 6.9,
+}
+LINES = ["smcir_fig3", "umdf_fig3", "umdf_fig4", "umdf_fig5"]
+CLOUDS = ["simc_fig1", "smcir_fig2", "umdf_fig6", "admc_fig3"]
+
+
+@functools.cache
+def data(name):
+    return results(name.split("_")[0]) if name in LINES else figures.read_points(name)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {name: getattr(figures, name)(data(name)) for name in WIDTHS}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folders = [tmp_path_factory.mktemp(f"figures{k}") for k in range(2)]
+    return [figures.write(figures.drawn(), folder / "new") for folder in folders]
+
+
+@functools.cache
+def committed(paper):
+    with open(runs.ROOT / "data" / "results" / f"{paper}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def by_hand(paper, **wanted):
+    """The values of the committed rows that match, read without the project's code."""
+    rows = [row for row in committed(paper) if all(row[k] == v for k, v in wanted.items())]
+    assert sorted(row["seed"] for row in rows) == list("01234"), wanted
+    return [float(row["value"]) for row in rows]
+
+
+def line(panel, label):
+    (found,) = [line for line in panel.lines if line.get_label() == label]
+    return found
+
+
+def at(line, x):
+    (y,) = line.get_ydata()[np.isclose(line.get_xdata(), x)]
+    return y
+
+
+# Files
+
+
+def test_both_files_of_every_figure_come_out_at_their_size_and_the_same_each_time(written):
+    names = [f"{name}.{kind}" for name in sorted(WIDTHS) for kind in ("pdf", "png")]
+    for paths in written:
+        assert [path.name for path in paths] == names
+        assert sorted(path.name for path in paths[0].parent.iterdir()) == names
+    for one, other in zip(*written, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+        if one.suffix == ".png":
+            assert plt.imread(one).shape[1] == round(300 * WIDTHS[one.stem])
+        else:
+            assert one.read_bytes().startswith(b"%PDF") and b"/CreationDate" not in one.read_bytes()
+
+
+def test_the_folder_of_figures_holds_these_and_no_others():
+    names = {f"{name}.{kind}" for name in WIDTHS for kind in ("pdf", "png")}
+    assert {path.name for path in (runs.ROOT / "figures").iterdir()} == names
+    assert {path.stem for path in figures.POINTS.iterdir()} == set(CLOUDS)
+
+
+# Lines
+
+
+@pytest.mark.parametrize("column, dataset", enumerate(["mosi", "mosi_bclstm", "synthetic mosi"]))
+@pytest.mark.parametrize("row, metric, scale", [(0, "mae", 1), (1, "f1_non0", 100)])
+def test_umdf_fig3_draws_means_and_deviations_of_the_rows(column, dataset, row, metric, scale, drawn):
+    panel = drawn["umdf_fig3"].axes[3 * row + column]
+    systems = {
+        "UMDF": ("UMDF", ""),
+        "UMDF, cloned streams": ("UMDF", "cloned streams"),
+        **{name: (name, "") for name in ("zero fill", "zero fill + modality dropout", "prior")},
+    }
+    systems |= {"oracle": ("oracle", "")} if dataset == "synthetic mosi" else {}
+    assert [line.get_label() for line in panel.lines] == list(systems)
+    for k, (label, (method, variant)) in enumerate(systems.items()):
+        wanted = {"dataset": dataset, "method": method, "variant": variant, "metric": metric}
+        values = by_hand("umdf", condition="frames(0.5)", **wanted)
+        mean, spread = scale * statistics.mean(values), scale * statistics.stdev(values)
+        assert at(line(panel, label), 0.5) == pytest.approx(mean)
+        band = panel.collections[k].get_paths()[0].vertices
+        band = band[np.isclose(band[:, 0], 0.5), 1]
+        assert (band.min(), band.max()) == (pytest.approx(mean - spread), pytest.approx(mean + spread))
+        assert at(line(panel, label), 1) == pytest.approx(
+            scale * statistics.mean(by_hand("umdf", condition="frames(1)", **wanted))
+        )
+
+
+def test_umdf_fig4_draws_each_emotion(drawn):
+    panels = drawn["umdf_fig4"].axes
+    assert [panel.get_title() for panel in panels] == ["happy", "sad", "angry", "neutral"]
+    for panel, metric in zip(panels, ("f1_1", "f1_3", "f1_0", "f1_2"), strict=True):
+        for method in ("UMDF", "zero fill", "prior"):
+            wanted = {"dataset": "iemocap", "method": method, "variant": "", "metric": metric}
+            mean = 100 * statistics.mean(by_hand("umdf", condition="frames(0.3)", **wanted))
+            assert at(line(panel, method), 0.3) == pytest.approx(mean)
+
+
+def test_umdf_fig5_draws_each_ablation_and_says_what_guessing_gives(drawn):
+    for panel, metric, scale in zip(drawn["umdf_fig5"].axes, ("mae", "f1_non0"), (1, 100), strict=True):
+        for variant in ("w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM"):
+            wanted = {"dataset": "mosi_bclstm", "method": "UMDF", "variant": variant, "metric": metric}
+            mean = scale * statistics.mean(by_hand("umdf", condition="frames(0.7)", **wanted))
+            assert at(line(panel, variant), 0.7) == pytest.approx(mean)
+            x = line(panel, variant).get_xdata()
+            shown = x[slice(line(panel, variant).get_markevery()[0], None, line(panel, variant).get_markevery()[1])]
+            assert len(shown) >= 2
+        wanted = {"dataset": "mosi_bclstm", "method": "prior", "variant": "", "metric": metric}
+        guess = scale * statistics.mean(by_hand("umdf", condition="frames(0.5)", **wanted))
+        (note,) = panel.texts
+        low, high = panel.get_ylim()
+        arrow, said = note.get_text()[-1], float(note.get_text().split()[1])
+        assert said == pytest.approx(guess, abs=0.06) and arrow == ("↑" if guess > high else "↓")
+        assert not low <= guess <= high
+
+
+def test_smcir_fig3_draws_what_is_diagnosed_against_what_is_true(drawn):
+    panels = drawn["smcir_fig3"].axes
+    for panel, dataset in zip(panels, ("mosi_bclstm", "mmmo", "synthetic mosi"), strict=True):
+        for name, variant in (("as printed", ""), ("released code", "official"), ("corrected", "corrected")):
+            for m in ("audio", "vision"):
+                wanted = {"dataset": dataset, "method": "SMCIR", "metric": f"diagnosed_{m}"}
+                drawn_line = line(panel, f"{name}, {m}")
+                conditions = ("complete", "patterns(keep=text)", "available(text)")
+                means = [statistics.mean(by_hand("smcir", condition=c, variant=variant, **wanted)) for c in conditions]
+                np.testing.assert_allclose(drawn_line.get_ydata(), means)
+                x = drawn_line.get_xdata()
+                assert (x[0], x[2]) == (0, 1) and 0.4 < x[1] < 0.6
+        wanted = {"dataset": dataset, "method": "SMCIR", "condition": "patterns(keep=text)", "variant": "official"}
+        said, right, found = (
+            by_hand("smcir", metric=f"{metric}_audio", **wanted) for metric in ("diagnosed", "precision", "recall")
+        )
+        truth = statistics.mean(s * p / r for s, p, r in zip(said, right, found, strict=True))
+        assert line(panel, "as printed, audio").get_xdata()[1] == pytest.approx(truth, abs=1e-4)
+
+
+# Points
+
+
+def test_every_point_is_drawn_once(drawn):
+    for name in CLOUDS:
+        points = data(name)
+        x, y = ("truth", "prediction") if name == "smcir_fig2" else ("x", "y")
+        offsets = [c.get_offsets() for panel in drawn[name].axes for c in panel.collections]
+        shown = np.concatenate(offsets)
+        expected = points[[x, y]].to_numpy()
+        np.testing.assert_allclose(shown[np.lexsort(shown.T)], expected[np.lexsort(expected.T)])
+
+
+@pytest.mark.parametrize("name", ["simc_fig1", "umdf_fig6", "admc_fig3"])
+def test_maps_say_what_was_measured(name, drawn):
+    panel = {"simc_fig1": "modality", "umdf_fig6": "method", "admc_fig3": "panel"}[name]
+    for axes, (_, rows) in zip(drawn[name].axes, data(name).groupby(panel, sort=False), strict=True):
+        for accuracy in rows["accuracy"].unique():
+            assert f"{accuracy:.2f}" in axes.get_xlabel()
+
+
+def test_files_of_points_hold_places_labels_and_measured_numbers_alone():
+    known = {"modality", "kind", "panel", "method", "sentiment", "told", "system", "condition"}
+    numbers = {"x", "y", "accuracy", "chance", "truth", "prediction"}
+    for name in CLOUDS:
+        points = data(name)
+        assert set(points) <= known | numbers, name
+        assert all(points[column].nunique() <= 5 for column in known & set(points))
+        assert (figures.POINTS / f"{name}.csv").stat().st_size < 600_000
+
+
+def test_smcir_fig2_says_error_and_slope(drawn):
+    rows = data("smcir_fig2").groupby(["system", "condition"], sort=False)
+    for panel, (_, part) in zip(drawn["smcir_fig2"].axes, rows, strict=True):
+        mae = (part["truth"] - part["prediction"]).abs().mean()
+        slope = np.polyfit(part["truth"], part["prediction"], 1)[0]
+        assert panel.get_title("right") == f"MAE {mae:.2f}, slope {slope:.2f}"
+
+
+# What holds for all
+
+
+def lightness(rgb):
+    return float(linear(rgb) @ [0.2126, 0.7152, 0.0722]) ** (1 / 3)
+
+
+def linear(rgb):
+    rgb = np.asarray(rgb)
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def seen_without_green(rgb):
+    """A colour as seen without green cones (Machado et al. 2009, severity 1), in linear RGB."""
+    matrix = [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    return np.clip(np.array(matrix) @ linear(rgb), 0, 1)
+
+
+def looks(panel):
+    """Label, form and colour of every line and every cloud of one panel."""
+    for line in panel.lines:
+        if not line.get_label().startswith("_"):
+            dashes = line._dash_pattern if line.is_dashed() else "solid"
+            yield line.get_label(), (line.get_marker(), str(dashes), line.get_linewidth()), to_rgb(line.get_color())
+    for cloud in panel.collections:
+        if isinstance(cloud, PathCollection) and len(cloud.get_facecolor()) == 1:
+            form = cloud.get_paths()[0].vertices.tobytes()
+            yield cloud.get_label(), form, cloud.get_facecolor()[0, :3]
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_nothing_is_told_by_hue_alone(name, drawn):
+    pairs = [pair for panel in drawn[name].axes for pair in itertools.combinations(looks(panel), 2)]
+    assert pairs or name == "smcir_fig2"  # whose colour only repeats the place
+    for (one, form, colour), (other, same, shade) in pairs:
+        assert name not in LINES or form != same, (one, other)
+        if form == same:
+            assert np.abs(seen_without_green(colour) - seen_without_green(shade)).max() > 0.1, (one, other)
+            assert abs(lightness(colour) - lightness(shade)) > 0.1, (one, other)
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_letters_can_be_read_and_nothing_overlaps(name, drawn):
+    figure = drawn[name]
+    assert figure.get_size_inches()[0] == WIDTHS[name] and plt.get_fignums() == []
+    assert_texts_are_apart(figure)
+    sizes = [text.get_fontsize() for text in figure.findobj(plt.Text) if text.get_text().strip()]
+    assert min(sizes) >= 6.5 and max(sizes) <= 9
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for legend in figure.legends:
+        box = legend.get_window_extent(renderer)
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+        assert all(box.y1 <= panel.get_tightbbox(renderer).y0 for panel in figure.axes)
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert {label for panel in figure.axes for label, *_ in looks(panel)} == set(labels)
+    assert len(labels) == len(set(labels))
+
+
+# Errors
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_a_missing_column_is_named(name):
+    needed = {"dataset", "method", "condition", "metric", "seed", "value"} if name in LINES else set(data(name))
+    for column in needed - {"told"}:
+        with pytest.raises(ValueError, match=f"figures: the data of .* have no column '{column}'"):
+            getattr(figures, name)(data(name).drop(columns=column))
+    with pytest.raises(ValueError, match="figures: the data of .* have no rows"):
+        getattr(figures, name)(data(name)[:0])
+
+
+@pytest.mark.parametrize(
+    "name, lost, message",
+    [
+        ("umdf_fig3", "method == 'UMDF' and dataset == 'mosi_bclstm'", "no row has mae of 'UMDF' on 'mosi_bclstm'"),
+        ("umdf_fig4", "metric == 'f1_2'", "no row has f1_2 of 'UMDF' on 'iemocap'"),
+        ("umdf_fig5", "variant == 'w/o MCIM'", "no row has mae of 'UMDF w/o MCIM' on 'mosi_bclstm'"),
+        ("umdf_fig5", "method == 'prior'", "no row has mae of 'prior'"),
+        ("smcir_fig3", "dataset == 'mmmo'", "diagnosed_audio of '' on 'mmmo' under 'complete'"),
+        ("smcir_fig3", "condition == 'available(text)'", "on 'mosi_bclstm' under 'available(text)'"),
+    ],
+)
+def test_missing_rows_are_named(name, lost, message):
+    rows = data(name)
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        getattr(figures, name)(rows.drop(index=rows.query(lost).index))
+
+
+def test_a_missing_file_of_points_says_what_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "POINTS", tmp_path)
+    with pytest.raises(
+        ValueError, match="figures: no .*umdf_fig6.csv; a run of notebooks/umdf.ipynb writes umdf_fig6.csv"
+    ):
+        figures.read_points("umdf_fig6")
+    with pytest.raises(ValueError, match="figures: no .*simc_fig1.csv"):
+        figures.write(figures.drawn(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_map_takes_any_number_of_panels():
+    points = data("admc_fig3")
+    for names in (["n = 50"], ["n = 30", "n = 1000"]):
+        few = figures.admc_fig3(points[points["panel"].isin(names)])
+        assert [panel.get_title() for panel in few.axes] == names

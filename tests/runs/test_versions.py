@@ -1,0 +1,172 @@
+"""Which run is the same as another, and what makes a run that has gone through to its end no run of the study."""
+
+import json
+import os
+import shutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mmlib import runs
+from mmlib.runs import versions
+from mmlib.runs.__main__ import main
+from mmlib.runs.execution import try_run
+from tests.runs.test_records import RECORDING, notebook
+from tests.runs.test_studies import study
+
+
+def planned(tmp_path, *entries, **options):
+    return runs.plan(study(tmp_path, list(entries)), tmp_path / "out", **options)
+
+
+def test_a_default_given_and_a_default_left_out_are_one_run(tmp_path):
+    nb = str(notebook(tmp_path, RECORDING))
+    with pytest.raises(runs.RunError, match="is there twice"):
+        planned(tmp_path, {"notebook": nb, "grid": {"seed": [0, 1]}}, {"notebook": nb})
+    with pytest.raises(runs.RunError, match="is there twice"):
+        planned(tmp_path, {"notebook": nb, "grid": {"value": [1, 1.0]}})
+    assert len(planned(tmp_path, {"notebook": nb, "grid": {"value": [1, 2], "seed": [0, 1]}})) == 4
+
+
+def test_another_kernel_is_another_run(tmp_path, monkeypatch):
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    monkeypatch.setattr(KernelSpecManager, "find_kernel_specs", lambda _: {"python3": "", "other": ""})
+    nb = str(notebook(tmp_path, RECORDING))
+    (one,), (other,) = (planned(tmp_path, {"notebook": nb}, kernel=k) for k in ("python3", "other"))
+    assert one.folder != other.folder
+
+
+def test_a_value_is_a_path_only_if_it_looks_like_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mosi").mkdir()
+    entry = {"notebook": str(notebook(tmp_path, RECORDING)), "parameters": {"method": "mosi"}}
+    assert planned(tmp_path, entry)[0].parameters["method"] == "mosi"
+    entry["parameters"]["method"] = "./mosi"
+    assert planned(tmp_path, entry)[0].parameters["method"] == str(tmp_path / "mosi")
+    entry["parameters"]["method"] = "w/o " + "x" * 400  # no file has such a name
+    assert planned(tmp_path, entry)[0].parameters["method"] == entry["parameters"]["method"]
+
+
+def test_a_link_to_a_file_keeps_its_own_name(tmp_path):
+    (tmp_path / "3fa9.npz").write_bytes(b"x")
+    (tmp_path / "aligned.npz").symlink_to(tmp_path / "3fa9.npz")
+    entry = {"notebook": str(notebook(tmp_path, RECORDING)), "parameters": {"method": str(tmp_path / "aligned.npz")}}
+    assert planned(tmp_path, entry)[0].folder.name.startswith("tiny-method=aligned-")
+
+
+def test_locks_and_copies_of_editors_are_no_code(tmp_path, monkeypatch):
+    library = tmp_path / "mmlib"
+    library.mkdir()
+    (library / "a.py").write_text("a = 1\n")
+    monkeypatch.setattr(versions, "_LIBRARY", library)
+    before = versions.library_hash()
+    (library / ".#a.py").symlink_to("someone@somewhere.1234")
+    (library / ".ipynb_checkpoints").mkdir()
+    (library / ".ipynb_checkpoints" / "a-checkpoint.py").write_text("a = 2\n")
+    assert versions.library_hash() == before
+    (library / "a.py").write_text("a = 3\n")
+    assert versions.library_hash() != before
+
+
+def test_a_kernel_gets_the_planned_library_and_its_record_checks_it(tmp_path):
+    seen = "import mmlib, os\nassert mmlib.__path__[0] == os.environ['PYTHONPATH'].split(os.pathsep)[0] + '/mmlib'"
+    runs.execute(notebook(tmp_path, seen, RECORDING), tmp_path / "run", {})
+    assert "MMLIB_PLANNED" not in os.environ
+    # As if somebody had edited mmlib since the kernel started.
+    edited = notebook(tmp_path, "import os\nos.environ['MMLIB_PLANNED'] = 'another'", RECORDING, name="edited.ipynb")
+    with pytest.raises(runs.RunError, match="code of mmlib is not what the study was planned with"):
+        runs.execute(edited, tmp_path / "edited", {})
+    assert not (tmp_path / "edited" / "record.json").exists()
+
+
+def test_data_that_change_while_a_run_reads_them_do_not_count(tmp_path):
+    data = tmp_path / "features.npz"
+    data.write_bytes(b"one")
+    swap = "if seed == 0:\n    open(method, 'ab').write(b'more')"
+    nb = notebook(tmp_path, swap, RECORDING)
+    entry = {"notebook": str(nb), "parameters": {"method": str(data)}, "grid": {"seed": [0, 1]}}
+    first, second = planned(tmp_path, entry)
+    for run in (first, second):
+        outcome = try_run(run)
+        assert outcome.state == "failed" and "content of method is not what the study was planned with" in outcome.error
+        assert not run.finished
+    assert (first.folder / "record.refused.json").exists() and not (second.folder / "run.ipynb").exists()
+    data.write_bytes(b"one")
+    assert try_run(second).state == "finished"
+
+
+def test_a_cell_that_fails_after_the_record_fails_the_run(tmp_path, capsys):
+    path = study(tmp_path, [{"notebook": str(notebook(tmp_path, RECORDING, "assert seed"))}])
+    for _ in range(2):  # the second call does not find it finished either
+        assert main([str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+        assert "0 runs finished, 1 failed" in capsys.readouterr().out
+
+
+def test_one_process_executes_one_run_at_a_time(tmp_path):
+    here = f"import os\nassert os.getcwd() == {str(tmp_path)!r} + '/' + method, os.getcwd()"
+    entries = []
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        nb = notebook(tmp_path / name, "print('this is', method, seed)", here, RECORDING)
+        entries.append({"notebook": str(nb), "parameters": {"method": name}, "grid": {"seed": [0, 1]}})
+    several = planned(tmp_path, *entries)
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(try_run, several))
+    assert [o.state for o in outcomes] == ["finished"] * 4, outcomes
+    for run in several:
+        said = [line for line in (run.folder / "log.txt").read_text().splitlines() if line.startswith("this is")]
+        assert said == [f"this is {run.parameters['method']} {run.parameters['seed']}"]
+
+
+def test_notebooks_of_one_name_in_two_folders_are_reported(tmp_path, capsys):
+    entries = []
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        entries.append({"notebook": str(notebook(tmp_path / name, f"# {name}", RECORDING))})
+    assert main([str(study(tmp_path, entries)), "--out", str(tmp_path / "out"), "--workers", "2"]) == 0
+    assert "2 runs finished, 0 failed" in capsys.readouterr().out
+
+
+def test_collect_says_that_code_differs(tmp_path):
+    for seed in (0, 1):
+        nb = notebook(tmp_path, f"# version {seed}", RECORDING)
+        runs.execute(nb, tmp_path / "out" / str(seed), {"seed": seed})
+    with pytest.warns(UserWarning, match="the runs of tiny.ipynb are of 2 versions"):
+        assert len(runs.collect(tmp_path / "out")) == 2
+    shutil.rmtree(tmp_path / "out" / "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        runs.collect(tmp_path / "out")
+    (tmp_path / "out" / "0" / "params.json").write_text("{")
+    with pytest.raises(runs.RunError, match="params.json is damaged"):
+        runs.collect(tmp_path / "out")
+
+
+def test_params_hold_every_parameter_and_nan_is_itself(tmp_path):
+    nb = notebook(tmp_path, "assert seed", RECORDING)
+    for _ in range(2):
+        with pytest.raises(runs.CellError):
+            runs.execute(nb, tmp_path / "run", {"value": float("nan")})
+    asked = json.loads((tmp_path / "run" / "params.json").read_text())["parameters"]
+    assert list(asked) == ["value", "method", "seed"] and asked["method"] == "a"
+
+
+def test_braces_in_a_folder_are_no_parameters(tmp_path):
+    nb = notebook(tmp_path, RECORDING)
+    assert runs.execute(nb, tmp_path / "{here}", {}) == Path(tmp_path, "{here}", "record.json")
+
+
+def test_a_file_system_without_hard_links(tmp_path, monkeypatch):
+    from mmlib.files import write
+
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refused)
+    write(tmp_path / "record.json", "{}", exclusive=True)
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "record.json", "{}", exclusive=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
