@@ -19,7 +19,7 @@ from mmlib import files
 from mmlib.report.rows import results
 from mmlib.show import curves, maps, theme
 
-POINTS = Path(__file__).parents[1] / "data" / "results" / "figures"
+POINTS = Path(__file__).parents[2] / "data" / "results" / "figures"
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and two with the gap between
 THEME = theme.THEME | {
     "axes.labelsize": 8,

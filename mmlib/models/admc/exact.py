@@ -36,7 +36,7 @@ class Denoiser(nn.Module):
 
 def moments(world: World) -> tuple[Float[Tensor, "D"], Float[Tensor, "D D"]]:
     """Mean and covariance (float64) of one row's stacked vectors. Raises DataError for sequences and for mixtures."""
-    if len(world.means) > 1 or any(m.observed > 1 for m in world.modalities.values()):
+    if len(world.means) > 1 or any(m.length > 1 for m in world.modalities.values()):
         raise DataError(f"{world.name}: moments are for vectors and one Gaussian latent, not for sequences or classes")
     A = torch.cat([world.A[m] for m in world.modalities])
     own = [B @ B.T + world.modalities[m].noise ** 2 * torch.eye(len(B)) for m, B in world.B.items()]
