@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from mmlib import runs
-from tests.runs.test_records import RECORDING, notebook
+from tests.helpers.notebooks import RECORDING, notebook
 
 RUNS, WORKERS = 40, 2
 _BARE = """

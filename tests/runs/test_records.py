@@ -9,34 +9,17 @@ import pytest
 
 from mmlib import runs
 from mmlib.data import synthetic
+from tests.helpers.notebooks import RECORDING, notebook
 
 LABELS = {
     "paper": "test", "dataset": "d", "features": "f", "method": "m", "variant": "v", "protocol": "p", "condition": "c",
     "seed": 0,
 }  # fmt: skip
-RECORDING = """
-from mmlib import runs
-from mmlib.data import synthetic
-data = synthetic.like("mosi", dim=2, frames=2).sample({"train": 4, "valid": 2, "test": 2})
-rows = runs.score_rows({"mae": value}, paper="test", dataset="d", features="f", method=method, variant="",
-                       protocol="p", condition="p", seed=seed)
-if out_dir:
-    runs.record(out_dir, rows, data, {"value": value})
-"""
 
 
 @pytest.fixture(scope="module")
 def data():
     return synthetic.like("mosi", dim=2, length=2).sample({"train": 4, "valid": 2, "test": 2})
-
-
-def notebook(folder, *cells, tag="parameters", name="tiny.ipynb"):
-    parameters = nbformat.v4.new_code_cell('value: float = 1.0\nmethod: str = "a"\nseed: int = 0\nout_dir: str = ""')
-    parameters.metadata["tags"] = [tag]
-    nb = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
-    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nb, folder / name)
-    return folder / name
 
 
 def test_record_holds_rows_and_everything_to_repeat_them(data, tmp_path):

@@ -13,20 +13,13 @@ import nbformat
 import pandas as pd
 import psutil
 import pytest
-import yaml
 
 from mmlib import runs
 from mmlib.runs.__main__ import compare_with_oracle, main
 from mmlib.runs.execution import try_run
-from tests.runs.test_records import RECORDING, notebook
+from tests.helpers.notebooks import RECORDING, notebook, study
 
 SMOKE = runs.ROOT / "notebooks" / "studies" / "smoke.yaml"
-
-
-def study(folder, entries):
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(entries, sort_keys=False))
-    return path
 
 
 def records(out):

@@ -13,8 +13,7 @@ from mmlib import runs
 from mmlib.runs import versions
 from mmlib.runs.__main__ import main
 from mmlib.runs.execution import try_run
-from tests.runs.test_records import RECORDING, notebook
-from tests.runs.test_studies import study
+from tests.helpers.notebooks import RECORDING, notebook, study
 
 
 def planned(tmp_path, *entries, **options):

@@ -1,0 +1,29 @@
+"""Notebooks and studies that are small enough for a test."""
+
+import nbformat
+import yaml
+
+RECORDING = """
+from mmlib import runs
+from mmlib.data import synthetic
+data = synthetic.like("mosi", dim=2, frames=2).sample({"train": 4, "valid": 2, "test": 2})
+rows = runs.score_rows({"mae": value}, paper="test", dataset="d", features="f", method=method, variant="",
+                       protocol="p", condition="p", seed=seed)
+if out_dir:
+    runs.record(out_dir, rows, data, {"value": value})
+"""
+
+
+def notebook(folder, *cells, tag="parameters", name="tiny.ipynb"):
+    parameters = nbformat.v4.new_code_cell('value: float = 1.0\nmethod: str = "a"\nseed: int = 0\nout_dir: str = ""')
+    parameters.metadata["tags"] = [tag]
+    nb = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nb, folder / name)
+    return folder / name
+
+
+def study(folder, entries):
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(entries, sort_keys=False))
+    return path
