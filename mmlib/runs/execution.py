@@ -50,7 +50,7 @@ class Outcome:
     error: str = ""
 
 
-def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel: str = "python3") -> Path:
+def run_notebook(notebook: Path, folder: Path, parameters: Mapping[str, Any], kernel: str = "python3") -> Path:
     """Runs a notebook through papermill into `folder`; returns the record that it wrote.
 
     Raises RunError for parameters that the notebook does not take, a folder of another run, a failing cell (CellError), a
@@ -86,7 +86,7 @@ def run_once(run: Run) -> Path:
                 try:
                     with (
                         _PROCESS_LOCK,
-                        _environment(run.version.environment()),
+                        _environment(run.version.environment(run.notebook)),
                         open(run.folder / LOG, "a", buffering=1) as log,
                     ):
                         with _stderr_into(log):

@@ -1,7 +1,6 @@
 """What a notebook takes: names and types of its parameters cell, checked before anything runs."""
 
 import ast
-import itertools
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -58,15 +57,31 @@ def _code(notebook: Path, _modified: int) -> tuple[tuple[str, tuple[str, ...]], 
     return tuple(("".join(c["source"]), tuple(c["metadata"].get("tags", []))) for c in cells)
 
 
-def check_injected(cells: list[str]) -> None:
-    """The same check from inside a notebook, for runs that papermill starts without us: `runs.check_injected(In)`.
+def parameters_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> present value of every parameter of the notebook whose `globals()` these are.
 
-    cells: the sources executed so far. papermill puts a cell that begins with `# Parameters` behind the tagged one.
+    Raises RunError where no parameters cell has run, and where papermill, started without us, has injected a name that the
+    cell does not have or a value of a wrong type: papermill lets both pass.
     """
-    for defaults, injected in itertools.pairwise(cells):
-        if injected.startswith("# Parameters\n"):
-            values = {name: value for name, (_, value) in assignments(injected).items()}
-            _check_values("this notebook", assignments(defaults), values)
+    cells = namespace.get("In", [])
+    for cell, following in reversed(list(zip(cells, [*cells[1:], ""]))):
+        defaults = _parameters_cell(cell)
+        if defaults:
+            if following.startswith("# Parameters\n"):  # as papermill marks what it injects behind the tagged cell
+                injected = {name: value for name, (_, value) in assignments(following).items()}
+                _check_values("this notebook", defaults, injected)
+            return {name: namespace[name] for name in defaults}
+    raise RunError("no parameters cell has run: a cell of lines `name: type = literal` alone")
+
+
+def _parameters_cell(source: str) -> dict[str, tuple[str, Any]]:
+    """Its assignments; empty for any other cell."""
+    try:
+        defaults = assignments(source)
+    except (SyntaxError, ValueError, TypeError, AttributeError):
+        return {}
+    annotated = len(ast.parse(source).body) == len(defaults) and all(kind for kind, _ in defaults.values())
+    return defaults if annotated else {}
 
 
 def assignments(source: str) -> dict[str, tuple[str, Any]]:

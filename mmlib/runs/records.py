@@ -1,5 +1,6 @@
-"""A run's record: tidy rows and everything needed to doubt or repeat them, written once as the run's last act."""
+"""A run's record: what a notebook measured as tidy rows, and everything that is needed to doubt or repeat it."""
 
+import copy
 import json
 import platform
 import resource
@@ -14,9 +15,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from mmlib import files
 from mmlib.data.dataset import Dataset
-from mmlib.files import write
 from mmlib.runs.errors import RunError
+from mmlib.runs.parameters import parameters_of
 from mmlib.runs.versions import check_kernel
 
 ROOT = Path(__file__).parents[2]
@@ -43,49 +45,126 @@ def _commit() -> str | None:
 _COMMIT = _commit()  # of the code that runs, whatever is committed meanwhile
 
 
-def score_rows(scores: Mapping[str, float], **labels: Any) -> list[dict[str, Any]]:
-    """One tidy row per metric, all with these labels (any of COLUMNS but metric and value)."""
-    unknown = set(labels) - set(COLUMNS)
-    if unknown:
-        raise RunError(f"score_rows: {sorted(unknown)[0]!r} is not one of {', '.join(COLUMNS)}")
-    return [{**labels, "metric": metric, "value": value} for metric, value in scores.items()]
+class Record:
+    """What a run leaves behind: scores, flags, figures, cost, and all that is needed to repeat it.
 
+        record = runs.Record("simc", globals())  # behind the parameters cell
+        record.of(data)
+        record.add(scores, method="SIM-C", variant="joint", condition="complex_20_40_40")
+        record.figure("simc_losses", figure)
+        record.write()  # the last cell
 
-def record(folder: Path | str, rows: Iterable[Mapping[str, Any]], data: Dataset, parameters: Mapping[str, Any]) -> Path:
-    """Writes `folder`/record.json, once and atomically: the rows, and everything needed to doubt or repeat them.
-
-    rows: mappings over COLUMNS. parameters: of the run. The record is the last act of a run; a run without it did not
-    happen. Raises RunError where a record is there already, a row lacks a column, or mmlib is not the planned one.
+    paper: label of all rows. namespace: `globals()` of the notebook; the record takes the parameters from it, with the
+    values that they have now. Nothing is written where the parameter `out_dir` is empty.
+    Raises RunError where no parameters cell has run, or papermill has injected a parameter that it does not have.
     """
-    check_kernel()
-    path = Path(folder) / RECORD
-    if path.exists():
-        raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
-    rows = list(rows)
-    for row in rows:
-        if set(row) != set(COLUMNS):
-            raise RunError(f"record: row {row} must have exactly the columns {', '.join(COLUMNS)}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    run = {
-        "commit": _COMMIT,
-        "python": platform.python_version(),
-        "versions": {p: version(p) for p in _PACKAGES},
-        "device": torch.cuda.get_device_name(data.device)
-        if data.device.type == "cuda"
-        else platform.machine() + " cpu",
-        "threads": torch.get_num_threads(),
-        "data": {"name": data.name, "file": Path(data.where).name, "fingerprint": data.fingerprint},
-        "parameters": dict(parameters),
-        "seconds": round(time.time() - _STARTED, 1),
-        "peak_memory_mib": round(peak),
-    }
-    if data.device.type == "cuda":
-        run["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated(data.device) / 2**20)
-    try:
-        write(path, json.dumps({"run": run, "rows": rows}, indent=1), exclusive=True)
-    except FileExistsError:
-        raise RunError(f"{path} was written by another run meanwhile; it is kept as it is") from None
-    return path
+
+    def __init__(self, paper: str, namespace: Mapping[str, Any]):
+        self.parameters = copy.deepcopy(parameters_of(namespace))
+        out_dir = self.parameters.pop("out_dir", "")
+        self.folder = Path(out_dir) if out_dir else None
+        self.rows: list[dict[str, Any]] = []
+        self.flags: list[dict[str, Any]] = []
+        self._figures: dict[str, Any] = {}
+        self._points: dict[str, pd.DataFrame] = {}
+        self._data: Dataset | None = None
+        defaults = {name: self.parameters[name] for name in ("features", "protocol", "seed") if name in self.parameters}
+        self._labels = {"paper": paper, "variant": "", **defaults}
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All rows so far."""
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+    def of(self, data: Dataset, **labels: Any) -> None:
+        """The data that the next scores are of, and labels of their rows; by default dataset is the name of the data.
+
+        Labels features, protocol and seed are the parameters of these names where the notebook has them.
+        """
+        self._data = data
+        self._labels |= {"dataset": data.name, **labels}
+
+    def add(self, scores: Mapping[str, float], **labels: Any) -> None:
+        """One row per metric, with these labels (method, condition, ...) beside those of all rows.
+
+        Raises RunError for a label that is no column, or where a column has no label.
+        """
+        row = self._row(labels)
+        self.rows += [{**row, "metric": metric, "value": value} for metric, value in scores.items()]
+
+    def flag(self, name: str, **labels: Any) -> None:
+        """Marks a system (method, variant, ...) whose scores must not be counted as its best, such as 'limit'."""
+        self.flags.append({"flag": name, **labels})
+
+    def figure(self, name: str, figure: Any) -> None:
+        """A figure to be saved as `name`.png beside the record."""
+        self._figures[name] = figure
+
+    def points(self, name: str, points: pd.DataFrame) -> None:
+        """The points of a figure, to be saved as `name`.csv beside the record."""
+        self._points[name] = points
+
+    def write(self) -> Path | None:
+        """Saves the figures, then writes record.json, once and atomically: the last act of a run.
+
+        Returns its path, None where `out_dir` is empty. Raises RunError where a record is there already, nothing was
+        measured, or mmlib is not the planned one.
+        """
+        if self.folder is None:
+            return None
+        check_kernel(self.parameters)
+        path = self.folder / RECORD
+        if path.exists():
+            raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
+        if self._data is None or not self.rows:
+            raise RunError("record: nothing was measured; call record.of(data) and record.add(scores, ...) first")
+        self._save_figures()
+        content = {"run": self._run(self._data), "rows": self.rows, "flags": self.flags}
+        try:
+            files.write(path, json.dumps(content, indent=1), exclusive=True)
+        except FileExistsError:
+            raise RunError(f"{path} was written by another run meanwhile; it is kept as it is") from None
+        return path
+
+    def _row(self, labels: Mapping[str, Any]) -> dict[str, Any]:
+        row = {**self._labels, **labels}
+        columns = COLUMNS[:-3] + COLUMNS[-2:-1]
+        wrong = [name for name in row if name not in columns] + [name for name in columns if name not in row]
+        if wrong:
+            problem = "is not one of" if wrong[0] in row else "has no value; a row has the labels"
+            raise RunError(f"record.add: {wrong[0]!r} {problem} {', '.join(columns)}")
+        return {name: row[name] for name in columns}
+
+    def _save_figures(self) -> None:
+        from mmlib import show  # slow to import, and the notebook that has figures has it already
+
+        for name, figure in self._figures.items():
+            show.save(figure, self.folder, name)
+        for name, points in self._points.items():
+            show.save_points(points, self.folder, name)
+
+    def _run(self, data: Dataset) -> dict[str, Any]:
+        gpu = data.device.type == "cuda"
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        run = {
+            "commit": _COMMIT,
+            "python": platform.python_version(),
+            "versions": {p: version(p) for p in _PACKAGES},
+            "device": torch.cuda.get_device_name(data.device) if gpu else f"{platform.machine()} cpu",
+            "threads": torch.get_num_threads(),
+            "data": {"name": data.name, "file": Path(data.where).name, "fingerprint": data.fingerprint},
+            "parameters": {k: Path(v).name if _is_path(v) else v for k, v in self.parameters.items()},
+            "seconds": round(time.time() - _STARTED, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_memory_mib": round(used.ru_maxrss / 1024),
+        }
+        return run | (
+            {"peak_gpu_memory_mib": round(torch.cuda.max_memory_allocated(data.device) / 2**20)} if gpu else {}
+        )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and "/" in value and Path(value).exists()
 
 
 def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from mmlib.runs.errors import RunError
 from mmlib.runs.execution import Run
 from mmlib.runs.parameters import check_parameters, completed
 from mmlib.runs.records import ROOT
-from mmlib.runs.versions import Version, library_hash
+from mmlib.runs.versions import Version
 
 _FILES = (".npz", ".csv", ".pkl", ".h5", ".hdf5", ".json")  # a value that ends so is taken for a file
 _KEYS = {"notebook": str, "parameters": dict, "grid": dict}
@@ -38,12 +38,11 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
     kernels = KernelSpecManager().find_kernel_specs()
     if kernel not in kernels:
         raise RunError(f"no Jupyter kernel {kernel!r} here; there are {', '.join(sorted(kernels))}")
-    library = library_hash()
     runs: dict[tuple[Path, str], Run] = {}
     for notebook, point, parameters in _points(study, changes or {}):
         check_parameters(notebook, parameters)
         whole = completed(notebook, parameters)
-        version = Version.of(notebook, whole, library)
+        version = Version.of(notebook, whole)
         files = {k: Path(v).stem for k, v in parameters.items() if f"content of {k}" in version.hashes}
         told = ",".join(f"{k}={v}" for k, v in {**files, **point, **files}.items() if "/" not in str(v))
         name = re.sub(r"[^\w.=+,-]+", "_", f"{notebook.stem}-{told}"[:120].strip("-"))

@@ -3,39 +3,41 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mmlib.runs.errors import RunError
+from mmlib.runs.imports import Code, reached, read_code
 from mmlib.runs.parameters import code
 
 _LIBRARY = Path(__file__).parents[1]
-PLANNED = "MMLIB_PLANNED"  # tells a kernel for which code of mmlib its run was planned
+PLANNED, NOTEBOOK = "MMLIB_PLANNED", "MMLIB_NOTEBOOK"  # tell a kernel which code of mmlib its run was planned with
 _NOTEBOOK, _MMLIB = "code of the notebook", "code of mmlib"
 
 
 @dataclass(frozen=True)
 class Version:
-    """SHA-256 of a notebook's code cells, of mmlib's sources and of every file that a parameter names."""
+    """SHA-256 of all that a run's numbers depend on.
+
+    That is the notebook's code, the modules of mmlib that it reaches (`imports.reached`), and every file that a parameter
+    names. Comments, docstrings, layout, and code that only shows or judges numbers play no part.
+    """
 
     hashes: dict[str, str]
 
     @classmethod
-    def of(cls, notebook: Path, parameters: Mapping[str, Any], library: str | None = None) -> "Version":
-        """Paths in parameters are as a kernel sees them, which works in the notebook's folder.
-
-        library: `library_hash()`, for one who needs many versions of one moment.
-        """
-        found = {_NOTEBOOK: _notebook_hash(notebook), _MMLIB: library or library_hash()}
+    def of(cls, notebook: Path, parameters: Mapping[str, Any]) -> "Version":
+        """Paths in parameters are as a kernel sees them, which works in the notebook's folder."""
+        hashes = {_NOTEBOOK: _hash(_code(notebook).bare), _MMLIB: library_hash(notebook, parameters)}
         for name, value in parameters.items():
             path = notebook.parent / value if isinstance(value, str) and value else None
             if path and os.path.isfile(path):
                 stat = path.stat()
-                found[f"content of {name}"] = _file_hash(path, stat.st_size, stat.st_mtime_ns)
-        return cls(found)
+                hashes[f"content of {name}"] = _file_hash(path, stat.st_size, stat.st_mtime_ns)
+        return cls(hashes)
 
     def check(self, notebook: Path, parameters: Mapping[str, Any]) -> None:
         """Raises RunError where code or data have changed since, or are others on this machine."""
@@ -44,9 +46,9 @@ class Version:
             if self.hashes.get(name) != now.get(name):
                 _refuse(name)
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, notebook: Path) -> dict[str, str]:
         """Variables for a kernel, so that it imports this mmlib and `check_kernel` can tell if it does not."""
-        planned = {PLANNED: self.hashes[_MMLIB]}
+        planned = {PLANNED: self.hashes[_MMLIB], NOTEBOOK: str(notebook)}
         if not (_LIBRARY.parent / "pyproject.toml").exists():  # installed: a kernel of another environment has its own
             return planned
         paths = [str(_LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -58,23 +60,41 @@ class Version:
 
     def short(self, parameters: Mapping[str, Any]) -> str:
         """Eight digits of a hash of the identity."""
-        return hashlib.sha256(json.dumps(self.identity(parameters), sort_keys=True).encode()).hexdigest()[:8]
+        return _hash(json.dumps(self.identity(parameters), sort_keys=True))[:8]
 
 
-def check_kernel() -> None:
-    """Raises RunError in a kernel whose mmlib is not, or no longer, the one that its run was planned with."""
-    if os.environ.get(PLANNED, library := library_hash()) != library:
+def check_kernel(parameters: Mapping[str, Any]) -> None:
+    """Raises RunError in a kernel whose mmlib is not, or no longer, the one that its run was planned with.
+
+    parameters: of the run.
+    """
+    planned = os.environ.get(PLANNED)
+    if planned is not None and planned != library_hash(Path(os.environ[NOTEBOOK]), parameters):
         _refuse(_MMLIB)
 
 
-def library_hash() -> str:
-    """Read anew each time: a worker that lives on must see that its code is another one by now."""
-    digest = hashlib.sha256()
-    for path in sorted(_LIBRARY.rglob("*.py")):
-        inside = path.relative_to(_LIBRARY)
-        if not any(part.startswith(".") for part in inside.parts):  # locks and copies of editors
-            digest.update(str(inside).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def library_hash(notebook: Path, parameters: Mapping[str, Any]) -> str:
+    """Of the code of mmlib that this notebook reaches.
+
+    Files are read anew when they have changed: a worker that lives on must see that its code is not the planned one.
+    """
+    modules = reached(_LIBRARY, _code(notebook), tuple(_texts(parameters.values())))
+    return _hash(json.dumps(modules))
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from _texts(value)
+
+
+def _code(notebook: Path) -> Code:
+    try:
+        return read_code("\n".join(source for source, _ in code(notebook)))
+    except SyntaxError as e:
+        raise RunError(f"{notebook}: its code cells are not Python ({e}); take magic commands out") from None
 
 
 def _refuse(name: str) -> None:
@@ -84,8 +104,8 @@ def _refuse(name: str) -> None:
     )
 
 
-def _notebook_hash(notebook: Path) -> str:
-    return hashlib.sha256(json.dumps(code(notebook)).encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

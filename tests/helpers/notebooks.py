@@ -6,11 +6,11 @@ import yaml
 RECORDING = """
 from mmlib import runs
 from mmlib.data import synthetic
-data = synthetic.like("mosi", dim=2, frames=2).sample({"train": 4, "valid": 2, "test": 2})
-rows = runs.score_rows({"mae": value}, paper="test", dataset="d", features="f", method=method, variant="",
-                       protocol="p", condition="p", seed=seed)
-if out_dir:
-    runs.record(out_dir, rows, data, {"value": value})
+record = runs.Record("test", globals())
+data = synthetic.like("mosi", dim=2, length=2).sample({"train": 4, "valid": 2, "test": 2})
+record.of(data, dataset="d", features="f", protocol="p")
+record.add({"mae": value}, method=method, condition="p")
+record.write()
 """
 
 

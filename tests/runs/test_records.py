@@ -3,18 +3,16 @@
 import json
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from mmlib import runs
 from mmlib.data import synthetic
 from tests.helpers.notebooks import RECORDING, notebook
 
-LABELS = {
-    "paper": "test", "dataset": "d", "features": "f", "method": "m", "variant": "v", "protocol": "p", "condition": "c",
-    "seed": 0,
-}  # fmt: skip
+CELL = 'lr: float = 1e-3\nseed: int = 0\nout_dir: str = ""'
+LABELS = {"method": "m", "condition": "c", "variant": "v", "protocol": "p", "features": "f"}
 
 
 @pytest.fixture(scope="module")
@@ -22,96 +20,124 @@ def data():
     return synthetic.like("mosi", dim=2, length=2).sample({"train": 4, "valid": 2, "test": 2})
 
 
+def recording(data, out_dir, cells=(CELL,), **values):
+    """A record as a notebook begins it that has run these cells."""
+    namespace = {"In": ["", *cells, "record = ..."], "lr": 1e-3, "seed": 0, "out_dir": str(out_dir), **values}
+    record = runs.Record("test", namespace)
+    record.of(data, dataset="d")
+    return record
+
+
 def test_record_holds_rows_and_everything_to_repeat_them(data, tmp_path):
-    rows = runs.score_rows({"mae": 0.5, "corr": 0.1}, **LABELS)
-    path = runs.record(tmp_path / "run", rows, data, {"lr": 1e-3})
+    record = recording(data, tmp_path / "run", seed=3)
+    record.add({"mae": 0.5, "corr": 0.1}, **LABELS)
+    path = record.write()
     content = json.loads(path.read_text())
-    assert content["rows"] == [{**LABELS, "metric": "mae", "value": 0.5}, {**LABELS, "metric": "corr", "value": 0.1}]
+    labels = {**LABELS, "paper": "test", "dataset": "d", "seed": 3}
+    assert content["rows"] == [{**labels, "metric": "mae", "value": 0.5}, {**labels, "metric": "corr", "value": 0.1}]
+    assert record.frame.to_dict("records") == content["rows"] and list(record.frame) == list(runs.COLUMNS)
     run = content["run"]
-    assert run["parameters"] == {"lr": 1e-3} and run["data"]["fingerprint"] == data.fingerprint
+    assert run["parameters"] == {"lr": 1e-3, "seed": 3} and run["data"]["fingerprint"] == data.fingerprint
     assert set(run["versions"]) == {"torch", "numpy", "scikit-learn", "scipy"} and run["peak_memory_mib"] > 50
+    assert 0 < run["cpu_seconds"] and 0 <= run["seconds"]
     assert [p.name for p in path.parent.iterdir()] == ["record.json"], "no temporary file stays"
     with pytest.raises(runs.RunError, match="never overwritten"):
-        runs.record(tmp_path / "run", rows, data, {})
+        record.write()
     assert json.loads(path.read_text()) == content
 
 
+def test_parameters_are_taken_as_they_are_behind_their_cell(data, tmp_path):
+    film = tmp_path / "films.npz"
+    film.touch()
+    cell = 'rows: list = [1]\narchive: str = ""\nout_dir: str = ""'
+    namespace = {"In": [cell, 'print("x")'], "rows": [1, 2], "archive": str(film), "out_dir": str(tmp_path)}
+    record = runs.Record("test", namespace)
+    namespace["rows"].append(3)
+    record.of(data, seed=0, features="f", protocol="p")
+    record.add({"mae": 1.0}, method="m", condition="c", seed=7)
+    content = json.loads(record.write().read_text())
+    assert content["run"]["parameters"] == {"rows": [1, 2], "archive": "films.npz"}
+    assert content["rows"][0]["seed"] == 7 and content["rows"][0]["variant"] == ""
+
+
+def test_nothing_is_written_without_a_folder(data, tmp_path):
+    record = recording(data, "")
+    record.add({"mae": 0.5}, **LABELS)
+    assert record.write() is None and not list(tmp_path.iterdir())
+
+
+def test_figures_points_and_flags_lie_beside_the_record(data, tmp_path):
+    record = recording(data, tmp_path / "run")
+    record.add({"mae": 0.5}, **LABELS)
+    record.flag("limit", method="m", variant="v")
+    record.figure("losses", Figure())
+    record.points("map", pd.DataFrame({"x": [1.0], "y": [2.0]}))
+    assert not (tmp_path / "run").exists(), "all is written at the end"
+    path = record.write()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["losses.png", "map.csv", "record.json"]
+    assert json.loads(path.read_text())["flags"] == [{"flag": "limit", "method": "m", "variant": "v"}]
+
+
 def test_rows_must_be_complete(data, tmp_path):
-    with pytest.raises(runs.RunError, match="exactly the columns"):
-        runs.record(tmp_path, [{"metric": "mae", "value": 1.0}], data, {})
-    with pytest.raises(runs.RunError, match="'metod' is not one of"):
-        runs.score_rows({"mae": 1.0}, metod="x")
-    assert not (tmp_path / "record.json").exists()
+    record = recording(data, tmp_path)
+    with pytest.raises(runs.RunError, match="nothing was measured"):
+        record.write()
+    with pytest.raises(runs.RunError, match="'metod' is not one of paper, dataset, .*seed"):
+        record.add({"mae": 1.0}, **LABELS, metod="x")
+    with pytest.raises(runs.RunError, match="'condition' has no value"):
+        record.add({"mae": 1.0}, method="m", features="f", protocol="p")
+    assert record.rows == [] and not (tmp_path / "record.json").exists()
+
+
+def test_a_record_needs_a_parameters_cell_and_refuses_what_papermill_lets_pass(data, tmp_path):
+    with pytest.raises(runs.RunError, match="no parameters cell has run"):
+        recording(data, tmp_path, cells=("lr = 1", "lr: float = f()"))
+    for injected, message in (("lrr = 2", "unknown parameter 'lrr'"), ("lr = 'x'", "'lr' is 'x', expected float")):
+        with pytest.raises(runs.RunError, match=message):
+            recording(data, tmp_path, cells=(CELL, f"# Parameters\n{injected}"))
+    assert recording(data, tmp_path, cells=(CELL, "# Parameters\nlr = 2.0"), lr=2.0).parameters["lr"] == 2.0
 
 
 def test_collect_joins_records(data, tmp_path):
     for seed in (0, 1):
-        runs.record(tmp_path / str(seed), runs.score_rows({"mae": seed}, **{**LABELS, "seed": seed}), data, {})
+        record = recording(data, tmp_path / str(seed), seed=seed)
+        record.add({"mae": seed}, **LABELS)
+        record.write()
     frame = runs.collect([tmp_path / "0", tmp_path / "unfinished", tmp_path / "1"])
     assert frame["value"].tolist() == [0, 1] and frame["run"].tolist() == ["0", "1"]
     with pytest.raises(runs.RunError, match=r"no record.json in any"):
         runs.collect([tmp_path / "nothing"])
 
 
-def test_by_pattern_by_hand():
-    values = {
-        "available(text)": (0.5, 0.7),
-        "available(audio)": (0.2, 0.4),
-        "complete": (0.9, 0.9),
-        "frames(0.5)": (0, 0),
-    }
-    rows = [
-        {"method": method, "variant": variant, "condition": c, "metric": metric, "seed": seed, "value": scores[seed]}
-        for c, scores in values.items() for seed in (0, 1) for metric in ("f1", "mae")
-        for method, variant in (("UMDF", "x"), ("best single modality", "text" if seed else "audio"))
-    ]  # fmt: skip
-    table = rows.by_pattern(pd.DataFrame(rows), "f1")
-    assert list(table.columns) == ["text", "audio", "missing", "complete"]
-    expected = ["60.0 ± 14.1", "30.0 ± 14.1", "45.0 ± 14.1", "90.0 ± 0.0"]
-    assert (
-        table.loc[("UMDF", "x")].tolist() == expected and table.loc[("best single modality", "")].tolist() == expected
-    )
-    assert rows.by_pattern(pd.DataFrame(rows), "mae").loc[("UMDF", "x"), "text"] == "0.600 ± 0.141"
-
-
-def test_mean_and_deviation_by_hand():
-    rows = pd.DataFrame(
-        {"method": ["b", "b", "a"], "condition": ["x", "x", "x"], "value": [1.0, 2.0, 5.0], "seed": [0, 1, 0]}
-    )
-    table = rows.mean_and_deviation(rows, "method", "condition")
-    assert table["x"].to_dict() == {"b": f"1.500 ± {np.sqrt(0.5):.3f}", "a": "5.000"}
-    assert list(table.index) == ["b", "a"], "order of appearance, not of the alphabet"
-
-
 def test_execute_runs_once_and_returns_the_record(tmp_path):
     nb = notebook(tmp_path, RECORDING)
-    path = runs.execute(nb, tmp_path / "run", {"value": 3.0})
+    path = runs.run_notebook(nb, tmp_path / "run", {"value": 3.0})
     assert json.loads(path.read_text())["rows"][0]["value"] == 3.0
     stamp = path.stat().st_mtime_ns
-    assert runs.execute(nb, tmp_path / "run", {"value": 3.0}).stat().st_mtime_ns == stamp, "a finished run is kept"
+    assert runs.run_notebook(nb, tmp_path / "run", {"value": 3.0}).stat().st_mtime_ns == stamp, "a finished run is kept"
     with pytest.raises(runs.RunError, match="is of a run with value=3.0, not 4.0; choose another"):
-        runs.execute(nb, tmp_path / "run", {"value": 4.0})
+        runs.run_notebook(nb, tmp_path / "run", {"value": 4.0})
 
 
 def test_unknown_parameters_fail_before_anything_starts(tmp_path):
     nb = notebook(tmp_path, RECORDING)
     with pytest.raises(runs.RunError, match="unknown parameter 'vallue'; it takes value, method, seed, out_dir"):
-        runs.execute(nb, tmp_path / "run", {"vallue": 3.0})
+        runs.run_notebook(nb, tmp_path / "run", {"vallue": 3.0})
     assert not (tmp_path / "run").exists()
     lost = notebook(tmp_path, RECORDING, tag="parametres", name="lost.ipynb")
     with pytest.raises(runs.RunError, match="no cell is tagged 'parameters'"):
-        runs.execute(lost, tmp_path / "run", {})
+        runs.run_notebook(lost, tmp_path / "run", {})
     for value, kind in ((["3"], "float"), ("3", "float"), (True, "float")):
         with pytest.raises(runs.RunError, match=f"'value' is .*, expected {kind}"):
-            runs.execute(nb, tmp_path / "run", {"value": value})
+            runs.run_notebook(nb, tmp_path / "run", {"value": value})
     with pytest.raises(runs.RunError, match="no notebook"):
-        runs.execute(tmp_path / "none.ipynb", tmp_path / "run", {})
+        runs.run_notebook(tmp_path / "none.ipynb", tmp_path / "run", {})
 
 
 def test_papermill_by_hand_fails_on_unknown_parameters_too(tmp_path):
     import papermill
 
-    nb = notebook(tmp_path, "from mmlib import runs\nruns.check_injected(In)", RECORDING)
+    nb = notebook(tmp_path, RECORDING)
     run = {"output_path": str(tmp_path / "out.ipynb"), "progress_bar": False, "kernel_name": "python3"}
     papermill.execute_notebook(str(nb), parameters={"value": 2.0}, **run)
     for parameters, message in (
@@ -125,15 +151,15 @@ def test_papermill_by_hand_fails_on_unknown_parameters_too(tmp_path):
 def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
     failing = notebook(tmp_path, "raise ValueError('no such film')", name="failing.ipynb")
     with pytest.raises(runs.RunError, match="ValueError: no such film"):
-        runs.execute(failing, tmp_path / "failing", {})
+        runs.run_notebook(failing, tmp_path / "failing", {})
     killed = notebook(
         tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", RECORDING, name="killed.ipynb"
     )
     with pytest.raises(runs.RunError, match="the kernel was killed"):
-        runs.execute(killed, tmp_path / "killed", {})
+        runs.run_notebook(killed, tmp_path / "killed", {})
     silent = notebook(tmp_path, "value", name="silent.ipynb")
     with pytest.raises(runs.RunError, match="finished without a record"):
-        runs.execute(silent, tmp_path / "silent", {})
+        runs.run_notebook(silent, tmp_path / "silent", {})
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_another_version_of_notebook_code_or_data_is_another_run(tmp_path, monke
     book.cells.append(nbformat.v4.new_code_cell("1"))
     nbformat.write(book, nb)
     third = name()
-    monkeypatch.setattr("mmlib.runs.study.library_hash", lambda: "changed")
+    monkeypatch.setattr("mmlib.runs.versions.library_hash", lambda *_: "changed")
     assert len({first, second, third, name()}) == 4
 
 

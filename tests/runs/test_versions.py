@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mmlib
 from mmlib import runs
 from mmlib.runs import versions
 from mmlib.runs.__main__ import main
@@ -56,28 +57,78 @@ def test_a_link_to_a_file_keeps_its_own_name(tmp_path):
     assert planned(tmp_path, entry)[0].folder.name.startswith("tiny-method=aligned-")
 
 
-def test_locks_and_copies_of_editors_are_no_code(tmp_path, monkeypatch):
-    library = tmp_path / "mmlib"
-    library.mkdir()
-    (library / "a.py").write_text("a = 1\n")
-    monkeypatch.setattr(versions, "_LIBRARY", library)
-    before = versions.library_hash()
-    (library / ".#a.py").symlink_to("someone@somewhere.1234")
-    (library / ".ipynb_checkpoints").mkdir()
-    (library / ".ipynb_checkpoints" / "a-checkpoint.py").write_text("a = 2\n")
-    assert versions.library_hash() == before
-    (library / "a.py").write_text("a = 3\n")
-    assert versions.library_hash() != before
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A copy of mmlib that a test may edit; versions are of its code."""
+    copy = tmp_path / "copy" / "mmlib"
+    shutil.copytree(Path(mmlib.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(versions, "_LIBRARY", copy)
+    return copy
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text, f"{path} has no {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def stale(change):
+    """The notebooks whose finished runs are not finished any more after a change of the library."""
+    books = {p.stem: p for p in (runs.ROOT / "notebooks").glob("*.ipynb") if p.stem != "results"}  # that has no record
+    before = {name: versions.library_hash(path, {}) for name, path in books.items()}
+    change()
+    return {name for name, path in books.items() if versions.library_hash(path, {}) != before[name]}
+
+
+def test_words_and_plots_leave_every_finished_run_finished(library):
+    def reword():
+        for room in ("report", "show"):
+            for path in (library / room).rglob("*.py"):
+                path.write_text(path.read_text() + "\nREWORDED = 1\n")
+        for path in library.rglob("*.py"):
+            text = path.read_text()
+            docstring = '"""Other words."""' if text.startswith('"""') else ""
+            path.write_text("# A comment.\n" + docstring + text[text.index('"""', 3) + 3 :] if docstring else text)
+        (library / "models" / "new.py").write_text("FACTOR = 2\n")
+        (library / "models" / ".#umdf.py").symlink_to("someone@somewhere.1234")  # as an editor locks a file
+
+    assert stale(reword) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "expected"),
+    [
+        ("models/umdf.py", "lambda1: float = 0.1", "lambda1: float = 0.2", {"umdf", "compare", "your_data"}),
+        ("models/simc.py", "alpha: float = 0.5", "alpha: float = 0.6", {"simc", "start", "compare", "your_data"}),
+        ("models/admc/diffusion.py", "start: int = 50", "start: int = 51", {"admc", "compare", "your_data"}),
+        ("models/smcir/detector.py", "_RIDGE = ", "_RIDGE = 2 * ", {"smcir", "compare", "your_data"}),
+        ("encode/encoders.py", "_LONGEST = ", "_LONGEST = 1 + ", {"your_data"}),
+        ("data/dataset.py", "1e-6", "1e-7", {"start", "simc", "umdf", "admc", "smcir", "your_data", "compare"}),
+    ],
+)
+def test_a_factor_makes_exactly_the_runs_stale_that_use_it(library, module, old, new, expected):
+    assert stale(lambda: edit(library / module, old, new)) == expected
+
+
+def test_a_parameter_that_names_a_system_counts(tmp_path, library):
+    nb = notebook(tmp_path, "from mmlib.models import MODELS\nMODELS[method]")
+
+    def hashes():
+        return [versions.library_hash(nb, {"method": name}) for name in ("umdf", "simc", "a")]
+
+    before = hashes()
+    edit(library / "models/umdf.py", "lambda1: float = 0.1", "lambda1: float = 0.2")
+    assert [new != old for new, old in zip(hashes(), before)] == [True, False, True], "no name at all means all systems"
 
 
 def test_a_kernel_gets_the_planned_library_and_its_record_checks_it(tmp_path):
     seen = "import mmlib, os\nassert mmlib.__path__[0] == os.environ['PYTHONPATH'].split(os.pathsep)[0] + '/mmlib'"
-    runs.execute(notebook(tmp_path, seen, RECORDING), tmp_path / "run", {})
+    runs.run_notebook(notebook(tmp_path, seen, RECORDING), tmp_path / "run", {})
     assert "MMLIB_PLANNED" not in os.environ
     # As if somebody had edited mmlib since the kernel started.
     edited = notebook(tmp_path, "import os\nos.environ['MMLIB_PLANNED'] = 'another'", RECORDING, name="edited.ipynb")
     with pytest.raises(runs.RunError, match="code of mmlib is not what the study was planned with"):
-        runs.execute(edited, tmp_path / "edited", {})
+        runs.run_notebook(edited, tmp_path / "edited", {})
     assert not (tmp_path / "edited" / "record.json").exists()
 
 
@@ -124,15 +175,15 @@ def test_notebooks_of_one_name_in_two_folders_are_reported(tmp_path, capsys):
     entries = []
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
-        entries.append({"notebook": str(notebook(tmp_path / name, f"# {name}", RECORDING))})
+        entries.append({"notebook": str(notebook(tmp_path / name, f"{name!r}.upper()", RECORDING))})
     assert main([str(study(tmp_path, entries)), "--out", str(tmp_path / "out"), "--workers", "2"]) == 0
     assert "2 runs finished, 0 failed" in capsys.readouterr().out
 
 
 def test_collect_says_that_code_differs(tmp_path):
     for seed in (0, 1):
-        nb = notebook(tmp_path, f"# version {seed}", RECORDING)
-        runs.execute(nb, tmp_path / "out" / str(seed), {"seed": seed})
+        nb = notebook(tmp_path, f"VERSION = {seed}", RECORDING)
+        runs.run_notebook(nb, tmp_path / "out" / str(seed), {"seed": seed})
     with pytest.warns(UserWarning, match="the runs of tiny.ipynb are of 2 versions"):
         assert len(runs.collect(tmp_path / "out")) == 2
     shutil.rmtree(tmp_path / "out" / "1")
@@ -148,14 +199,14 @@ def test_params_hold_every_parameter_and_nan_is_itself(tmp_path):
     nb = notebook(tmp_path, "assert seed", RECORDING)
     for _ in range(2):
         with pytest.raises(runs.CellError):
-            runs.execute(nb, tmp_path / "run", {"value": float("nan")})
+            runs.run_notebook(nb, tmp_path / "run", {"value": float("nan")})
     asked = json.loads((tmp_path / "run" / "params.json").read_text())["parameters"]
     assert list(asked) == ["value", "method", "seed"] and asked["method"] == "a"
 
 
 def test_braces_in_a_folder_are_no_parameters(tmp_path):
     nb = notebook(tmp_path, RECORDING)
-    assert runs.execute(nb, tmp_path / "{here}", {}) == Path(tmp_path, "{here}", "record.json")
+    assert runs.run_notebook(nb, tmp_path / "{here}", {}) == Path(tmp_path, "{here}", "record.json")
 
 
 def test_a_file_system_without_hard_links(tmp_path, monkeypatch):
