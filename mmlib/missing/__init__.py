@@ -1,4 +1,4 @@
-"""Who misses what: protocols, their names, sets of modalities, and a test of missingness at random."""
+"""Who misses what: protocols (their names: `mmlib.missing.protocols`), sets of modalities, a test of randomness."""
 
 from mmlib.missing.grammar import parse
 from mmlib.missing.mcar import dependence

@@ -1,123 +1,96 @@
-"""The names of protocols: `parse` reads them."""
+"""Read the name of a protocol: `parse("rate(0.3, lose=1)")`. The table of all names is in `mmlib.missing.protocols`."""
 
 import re
 from dataclasses import MISSING, fields
 
 from mmlib.data.checks import DataError
-from mmlib.missing.protocols import (
-    Available,
-    Complete,
-    Dependent,
-    Fractions,
-    Frames,
-    Patterns,
-    Protocol,
-    Rate,
-    Slots,
-    Then,
-)
+from mmlib.missing import protocols
 
 KINDS = {
-    "complete": Complete, "available": Available, "frames": Frames, "rate": Rate, "slots": Slots, "patterns": Patterns,
-    "mar": Dependent, "mnar": Dependent,
+    "complete": protocols.Complete, "available": protocols.Available, "frames": protocols.Frames,
+    "rate": protocols.Rate, "slots": protocols.Slots, "patterns": protocols.Patterns,
+    "mar": protocols.Dependent, "mnar": protocols.Dependent,
 }  # fmt: skip
+EXAMPLES = (
+    "complete, available(text), complex_20_40_40, 100_image_20_text, frames(0.3), rate(0.3), slots(0.5), patterns, "
+    "mar(text, given=image, rate=0.5), mnar(text, given=target, rate=0.5)"
+)
+_NUMBER, _WORD = r"(\d+(?:\.\d+)?)", r"([a-zA-Z]\w*?)"
+_SIMC = re.compile(rf"(?:complex_{_NUMBER}_{_NUMBER}_{_NUMBER}|{_NUMBER}_{_WORD}_{_NUMBER}_{_WORD})(_bernoulli)?")
 
 
-def parse(name: str) -> Protocol:
-    """The protocol that a name in this module's grammar describes.
+def parse(name: str) -> protocols.Protocol:
+    """The protocol that a name describes.
 
-    Raises DataError for an unknown kind, an unknown or missing argument, or fractions that do not sum to 1.
+    Raises DataError for an unknown kind, an unknown or missing argument, or percentages that do not sum to 100.
     """
-    head, then, last = name.rpartition(" then ")
+    first, then, second = name.rpartition(" then ")
     if then:
-        first, second = parse(head), parse(last)
-        return Then(first, second, complete_training=first.complete_training or second.complete_training)
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
-    if not match:
-        raise DataError(f"protocol {name!r} cannot be read; write a name such as {', '.join(_examples())}")
-    kind, inside = match.groups()
-    positional, named = [], {}
-    for part in filter(None, (p.strip() for p in (inside or "").split(","))):
-        key, equals, value = part.partition("=")
-        if equals:
-            named[key.strip()] = value.strip()
-        else:
-            positional.append(part)
-    if fractions := _fractions(kind):
-        kind, arguments = "fractions", fractions
-        factory = Fractions
+        parts = parse(first), parse(second)
+        return protocols.Then(*parts, complete_training=any(part.complete_training for part in parts))
+    call = re.fullmatch(r"\s*([\w.]+)\s*(?:\((.*)\))?\s*", name)
+    if not call:
+        raise DataError(f"protocol {name!r} cannot be read; write a name such as {EXAMPLES}")
+    kind, inside = call.groups(default="")
+    parts = [part.strip() for part in inside.split(",") if part.strip()]
+    words = [part for part in parts if "=" not in part]
+    named = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parts if "=" in part)}
+    if simc := _SIMC.fullmatch(kind):
+        factory, arguments, settable = protocols.Fractions, _fractions(simc), ["complete_training"]
+        if words:
+            raise DataError(f"protocol {name!r}: {kind} takes no argument {words[0]!r}")
     elif kind in KINDS:
         factory = KINDS[kind]
-        arguments = _arguments(name, factory, positional)
-        positional = []
+        settable = sorted(f.name for f in fields(factory))
+        arguments = _positional(name, factory, words)
     else:
-        raise DataError(f"protocol {name!r}: unknown; write a name such as {', '.join(_examples())}")
-    known = {f.name for f in fields(factory)} if factory is not Fractions else {"complete_training"}
+        raise DataError(f"protocol {name!r}: unknown; write a name such as {EXAMPLES}")
     for key in named:
-        if key not in known or key in arguments:
-            raise DataError(f"protocol {name!r}: unknown argument {key!r}; {kind} takes {', '.join(sorted(known))}")
-    if positional:
-        raise DataError(f"protocol {name!r}: {kind} takes no argument {positional[0]!r}")
+        if key not in settable or key in arguments:
+            raise DataError(f"protocol {name!r}: unknown argument {key!r}; {kind} takes {', '.join(settable)}")
     arguments |= named
-    missing = [f.name for f in fields(factory) if f.default is MISSING and f.name not in arguments]
-    if missing:
-        raise DataError(f"protocol {name!r}: argument {missing[0]!r} is missing")
     for f in fields(factory):
+        if f.default is MISSING and f.name not in arguments:
+            raise DataError(f"protocol {name!r}: argument {f.name!r} is missing")
         if f.type in (float, int, bool) and isinstance(arguments.get(f.name), str):
             arguments[f.name] = _typed(name, f.name, f.type, arguments[f.name])
     protocol = factory(**arguments)
-    if factory is Dependent and str(protocol).split("(")[0] != kind:
-        raise DataError(f"protocol {name!r}: given={protocol.given} is {str(protocol).split('(')[0]}, not {kind}")
+    if not simc and protocol.kind != kind:
+        raise DataError(f"protocol {name!r}: given={protocol.given} is {protocol.kind}, not {kind}")
     return protocol
 
 
-def _fractions(kind: str) -> dict | None:
-    base, bernoulli = kind.removesuffix("_bernoulli"), kind.endswith("_bernoulli")
-    number = r"(\d+(?:\.\d+)?)"
-    if match := re.fullmatch(rf"complex_{number}_{number}_{number}", base):
-        return {"name": kind, "percent": tuple(map(float, match.groups())), "bernoulli": bernoulli}
-    if match := re.fullmatch(rf"{number}_([a-zA-Z]\w*?)_{number}_([a-zA-Z]\w*)", base):
-        a, first, b, second = match.groups()
-        a, b = float(a), float(b)
-        if max(a, b) != 100:
-            raise DataError(
-                f"protocol {kind!r}: one of the two modalities must be at 100, else it is open which rows have both; "
-                "write complex_<both>_<first only>_<second only>"
-            )
-        return {
-            "name": kind,
-            "percent": (min(a, b), 100 - b, 100 - a),
-            "named": (first, second),
-            "bernoulli": bernoulli,
-        }
-    return None
+def _fractions(name: re.Match) -> dict:
+    *three, a, first, b, second, bernoulli = name.groups()
+    arguments = {"name": name[0], "bernoulli": bernoulli is not None}
+    if not first:
+        return arguments | {"percent": tuple(map(float, three))}
+    a, b = float(a), float(b)
+    if max(a, b) != 100:
+        raise DataError(
+            f"protocol {name[0]!r}: one of the two modalities must be at 100, else it is open which rows have both; "
+            "write complex_<both>_<first only>_<second only>"
+        )
+    return arguments | {"percent": (min(a, b), 100 - b, 100 - a), "named": (first, second)}
 
 
-def _arguments(name: str, factory: type[Protocol], positional: list) -> dict:
-    if factory is Available:
-        if not positional:
+def _positional(name: str, factory: type[protocols.Protocol], words: list[str]) -> dict:
+    if factory is protocols.Available:
+        if not words:
             raise DataError(f"protocol {name!r}: name at least one modality")
-        return {"modalities": tuple(positional)}
-    order = [f.name for f in fields(factory) if f.name != "complete_training"]
-    if len(positional) > len(order):
-        raise DataError(f"protocol {name!r}: takes {len(order)} arguments, got {len(positional)}")
-    return dict(zip(order, positional))
+        return {"modalities": tuple(words)}
+    order = [f.name for f in fields(factory) if not f.kw_only]
+    if len(words) > len(order):
+        raise DataError(f"protocol {name!r}: takes {len(order)} arguments, got {len(words)}")
+    return dict(zip(order, words))
 
 
 def _typed(name: str, argument: str, kind: type, text: str) -> float | int | bool:
-    if kind is bool and text in ("true", "false"):
-        return text == "true"
     try:
-        value = float(text)
-    except ValueError:
-        value = None
-    if value is None or kind is bool:
-        raise DataError(f"protocol {name!r}: argument {argument!r} is {text!r}, expected {kind.__name__}")
-    if kind is int and value != int(value):
-        raise DataError(f"protocol {name!r}: argument {argument!r} is {text!r}, expected a whole number")
+        value = {"true": True, "false": False}[text] if kind is bool else float(text)
+        if kind is int and not value.is_integer():
+            raise ValueError
+    except (KeyError, ValueError):
+        expected = {float: "float", int: "a whole number", bool: "true or false"}[kind]
+        raise DataError(f"protocol {name!r}: argument {argument!r} is {text!r}, expected {expected}") from None
     return kind(value)
-
-
-def _examples() -> list[str]:
-    return ["complete", "available(text)", "complex_20_40_40", "100_image_20_text", "frames(0.3)", "rate(0.3)",
-            "slots(0.5)", "patterns", "mar(text, given=image, rate=0.5)", "mnar(text, given=target, rate=0.5)"]  # fmt: skip

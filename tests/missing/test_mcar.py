@@ -1,4 +1,4 @@
-"""Missing at random, or with the target, or with what another modality says: each is told from the others."""
+"""Each kind of missingness is recognised: at random, related to the target, related to another modality."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from mmlib.data import synthetic
 from mmlib.missing.mcar import dependence
 
 
-def holed(task, protocol, rows=600, **options):
+def removed(task, protocol, rows=600, **options):
     data = synthetic.like(task, dim=6, length=3, **options).sample({"train": rows, "valid": 5, "test": 5}, 0)
     observed = missing.parse(protocol).observed(data, "train", 1)
     train = data.rows("train")
@@ -22,42 +22,42 @@ def holed(task, protocol, rows=600, **options):
     return replace(data, features=features, observed=frames)
 
 
-def asked(table, modality, about):
-    return table[(table["modality"] == modality) & table["with"].str.startswith(about)]
+def rows_of(table, modality, other):
+    return table[(table["modality"] == modality) & table["with"].str.startswith(other)]
 
 
-def test_nothing_is_found_in_holes_by_lot():
-    # Exactly one modality of a row is lost: only the presences go with one another.
+def test_loss_at_random_is_related_to_nothing():
+    # A row loses at least one modality but not all: only the presences are related to each other.
     for seed in range(3):
-        table = dependence(holed("mosi", "rate(0.4)"), seed)
-        assert (asked(table, "text", "target")["p_adjusted"] > 0.01).all()
+        table = dependence(removed("mosi", "rate(0.4)"), seed)
+        assert (rows_of(table, "text", "target")["p_adjusted"] > 0.01).all()
         assert (table[table["with"].str.startswith("features")]["p_adjusted"] > 0.01).all()
 
 
 @pytest.mark.parametrize("task", ["mosi", "iemocap", "mmimdb"])
-def test_holes_that_go_with_the_target_are_found(task):
-    found = asked(dependence(holed(task, "mnar(text, given=target, rate=0.4)")), "text", "target")
-    assert found["p_adjusted"].min() < 1e-4 and found["size"].max() > 0.2
+def test_loss_by_the_target_is_found(task):
+    rows = rows_of(dependence(removed(task, "mnar(text, given=target, rate=0.4)")), "text", "target")
+    assert rows["p_adjusted"].min() < 1e-4 and rows["size"].max() > 0.2
 
 
-def test_holes_that_go_with_another_modality_are_found_there():
-    table = dependence(holed("mosi", "mar(text, given=vision, rate=0.4)"))
-    assert asked(table, "text", "features of vision")["p_adjusted"].item() < 1e-6
-    assert set(table["modality"]) == {"text"}, "what nobody lacks is not asked about"
+def test_loss_by_another_modality_is_found_there():
+    table = dependence(removed("mosi", "mar(text, given=vision, rate=0.4)"))
+    assert rows_of(table, "text", "features of vision")["p_adjusted"].item() < 1e-6
+    assert set(table["modality"]) == {"text"}, "a modality that every row has is not tested"
 
 
-def test_presences_that_go_together_are_found():
-    data = holed("mosi", "complete")
+def test_modalities_that_are_missing_together_are_found():
+    data = removed("mosi", "complete")
     gone = (torch.arange(len(data)) % 3 == 0)[:, None]
     frames = data.observed | {m: data.observed[m] & ~gone for m in ("audio", "vision")}
     features = {m: x.masked_fill(~frames[m][..., None], 0) for m, x in data.features.items()}
     table = dependence(replace(data, features=features, observed=frames))
-    row = asked(table, "audio", "presence of vision").iloc[0]
+    row = rows_of(table, "audio", "presence of vision").iloc[0]
     assert row["size"] == pytest.approx(1) and row["p"] < 1e-100 and row["share"] == pytest.approx(204 / 610)
 
 
 def test_p_values_of_the_target_are_uniform_under_no_relation():
-    data = holed("mosi", "complete", rows=100)
+    data = removed("mosi", "complete", rows=100)
     generator = np.random.default_rng(0)
     values = []
     for _ in range(200):
@@ -70,5 +70,5 @@ def test_p_values_of_the_target_are_uniform_under_no_relation():
     assert 0.02 < np.mean(np.array(values) < 0.05) < 0.09 and 0.4 < np.mean(values) < 0.6
 
 
-def test_complete_data_ask_nothing():
-    assert dependence(holed("mosi", "complete")).empty
+def test_complete_data_have_no_tests():
+    assert dependence(removed("mosi", "complete")).empty

@@ -1,4 +1,4 @@
-"""Masks depend on (seed, split, id, protocol) and on nothing else, keep their promised fractions, and spare every row."""
+"""Masks depend on (seed, split, id, protocol) alone, meet their rates, and leave something of every row."""
 
 import hashlib
 from dataclasses import replace
@@ -279,7 +279,10 @@ def test_a_pattern_that_leaves_a_row_nothing_is_refused(films):
     assert bool(missing.parse("available(image)").observed(good, "train", 0)["image"].all())
 
 
-@pytest.mark.parametrize("name", ALL + FILMS + ["available(text, audio)", "rate(0.2, complete_training=true)"])
+@pytest.mark.parametrize("name", ALL + FILMS + [
+    "available(text, audio)", "rate(0.2, complete_training=true)", "complex_33.3_33.3_33.4",
+    "mnar(text, given=target, rate=0.4, label=Ask for help)",
+])  # fmt: skip
 def test_names_read_back(name):
     protocol = missing.parse(name)
     assert missing.parse(str(protocol)) == protocol
