@@ -1,6 +1,7 @@
-"""One loop for every system: `fit` trains and chooses on validation, `predict` and `evaluate` apply what was trained."""
+"""One training loop for every system: `fit` trains and validates, `predict` and `evaluate` apply the trained system."""
 
+from mmlib.training.checkpoint import TrainingError
 from mmlib.training.evaluate import evaluate, pick_device, predict
-from mmlib.training.fit import History, TrainingError, fit
+from mmlib.training.fit import History, fit
 
 __all__ = ["History", "TrainingError", "evaluate", "fit", "pick_device", "predict"]

@@ -11,7 +11,7 @@ from mmlib.models.base import Prediction, System
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' is the GPU where there is one, else the CPU; anything else is taken as torch names it."""
+    """'auto': the GPU if there is one, else the CPU. Any other name is torch's, such as 'cuda:1'."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
@@ -26,17 +26,16 @@ def predict(
     seed: int = 0,
     batch_size: int = 256,
 ) -> Prediction:
-    """Predictions for all rows of a split, in file order, on the CPU. The system sees neither targets nor hidden features."""
+    """Predictions for all rows of a split, in file order, on the CPU. The system sees no target and no removed feature."""
     parts = list(predictions(system, system.predict, data, protocol, split, seed, batch_size))
 
-    def join(pick) -> Tensor | None:
-        values = [pick(p) for p in parts]
+    def join(values: list[Tensor | None]) -> Tensor | None:
         return None if values[0] is None else torch.cat(values).cpu()
 
-    completed = None
-    if parts[0].completed is not None:
-        completed = {m: join(lambda p, m=m: p.completed[m]) for m in parts[0].completed}
-    return Prediction(join(lambda p: p.logits), completed, join(lambda p: p.representation))
+    completed = parts[0].completed
+    if completed is not None:
+        completed = {m: join([p.completed[m] for p in parts]) for m in completed}
+    return Prediction(join([p.logits for p in parts]), completed, join([p.representation for p in parts]))
 
 
 def evaluate(
@@ -48,12 +47,11 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 256,
 ) -> dict[str, float]:
-    """All metrics of the task on a split under a protocol's mask."""
-    parts = predictions(system, system.predict, data, protocol, split, seed, batch_size)
-    return _score(parts, data, split)
+    """All metrics of the task (see `metrics.score`) on a split under a protocol's mask."""
+    return score(predictions(system, system.predict, data, protocol, split, seed, batch_size), data, split)
 
 
-def _score(parts: Iterable[Prediction], data: Dataset, split: str) -> dict[str, float]:
+def score(parts: Iterable[Prediction], data: Dataset, split: str) -> dict[str, float]:
     return metrics.score(data.task, torch.cat([p.logits for p in parts]), data.target[data.rows(split)])
 
 

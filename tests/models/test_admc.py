@@ -582,7 +582,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("after", [3, 9, 15, 17, 30, 45])
 def test_a_run_that_was_killed_in_any_stage_ends_with_the_same_weights(clips, tmp_path, after, monkeypatch):
-    monkeypatch.setattr("mmlib.training.fit._CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("mmlib.training.checkpoint.SECONDS", 0.0)
 
     def run(folder, system):
         fit(system, clips, "complete", epochs=EPOCHS, folder=folder, progress=False)

@@ -11,12 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmlib import missing, training
+from mmlib import missing
 from mmlib.data import synthetic
 from mmlib.data.checks import DataError
+from mmlib.missing.protocols import Patterns
 from mmlib.models.catalogue import MODELS
+from mmlib.training import checkpoint
 from mmlib.training.evaluate import evaluate, predict
-from mmlib.training.fit import TrainingError, fit
+from mmlib.training.fit import TrainingError, _Run, fit
 
 ROWS = {"train": 200, "valid": 60, "test": 60}
 
@@ -84,8 +86,8 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
     straight = simc(films, schedule=schedule)
     expected = train(straight, films, decay=decay)
     # A checkpoint after every step, so that the interruption falls inside an epoch.
-    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
-    step, count = training._Run._train_step, [0]
+    monkeypatch.setattr(checkpoint, "SECONDS", -1.0)
+    step, count = _Run._train_step, [0]
 
     def failing(self, *arguments):
         if count[0] == stop_after:
@@ -97,10 +99,10 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
         count[0] += 1
         step(self, *arguments)
 
-    monkeypatch.setattr(training._Run, "_train_step", failing)
+    monkeypatch.setattr(_Run, "_train_step", failing)
     with pytest.raises(KeyboardInterrupt):
         train(simc(films, schedule=schedule), films, folder=tmp_path, decay=decay)
-    monkeypatch.setattr(training._Run, "_train_step", counted)
+    monkeypatch.setattr(_Run, "_train_step", counted)
     count[0] = 0
     resumed = simc(films, schedule=schedule)
     history = train(resumed, films, folder=tmp_path, decay=decay)
@@ -116,13 +118,13 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
 
 SCRIPT = textwrap.dedent("""
     import sys
-    from mmlib import training
     from mmlib.data import synthetic
     from mmlib.models import MODELS
-    training._CHECKPOINT_SECONDS = 0.05
+    from mmlib.training import checkpoint, fit
+    checkpoint.SECONDS = 0.05
     films = synthetic.like("mmimdb", dim=16).sample({"train": 200, "valid": 60, "test": 60}, 0)
     system = MODELS["simc"].for_data(films, hidden=16, heads=2)
-    training.fit(system, films, "complex_20_40_40", epochs=30, batch_size=16, folder=sys.argv[1], progress=False)
+    fit(system, films, "complex_20_40_40", epochs=30, batch_size=16, folder=sys.argv[1], progress=False)
 """)
 
 
@@ -179,7 +181,7 @@ def test_a_loss_that_is_not_finite_names_its_rows(films):
 
 
 def test_clear_errors_before_training(films, monkeypatch):
-    monkeypatch.setattr(training._Run, "_train_step", lambda *_: pytest.fail("a step was taken"))
+    monkeypatch.setattr(_Run, "_train_step", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(TrainingError, match=r"epochs names the stages \['main'\]"):
         train(simc(films), films, epochs={"main": 3})
     with pytest.raises(TrainingError, match="monitor 'f1' is not one of f1_micro"):
@@ -353,14 +355,14 @@ def test_validation_batches_are_of_the_training_size_where_batch_mates_matter(fi
 
 
 def test_patterns_are_redrawn_every_epoch_of_every_stage(films, monkeypatch):
-    drawn, observed = [], missing.Patterns.observed
+    drawn, observed = [], Patterns.observed
 
     def recording(self, data, split, seed, epoch=0):
         if split == "train":
             drawn.append(epoch)
         return observed(self, data, split, seed, epoch)
 
-    monkeypatch.setattr(missing.Patterns, "observed", recording)
+    monkeypatch.setattr(Patterns, "observed", recording)
     system = simc(films, schedule="two_stage")
     fit(system, films, "patterns", epochs={"simulators": 2, "task": 3}, batch_size=64, progress=False)
     assert sorted(set(drawn)) == [0, 1, 2, 3, 4]

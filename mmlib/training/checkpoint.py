@@ -1,0 +1,86 @@
+"""The checkpoint of `fit`: the settings that must agree, what is saved, and how it is read back.
+
+One file, written whole or not at all. Tensors: the weights, the best weights of the stage, the moments of Adam, the loss
+terms of the epoch and the states of the random numbers. JSON: the settings, the position and the history. The file holds
+all that later steps read, so a run that was killed ends with the same weights, bit for bit. `run` is the `_Run` of `fit`.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmlib.files import replacing
+
+NAME = "checkpoint.safetensors"
+SECONDS = 60.0  # from one checkpoint to the next within an epoch; there is also one after each epoch
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; the message names the place and the remedy."""
+
+
+def _settings(run: Any) -> dict[str, Any]:
+    return {
+        "system": f"{type(run.system).__module__}.{type(run.system).__qualname__}",
+        "arguments": run.system.arguments,
+        "data": run.data.fingerprint,
+        "protocol": str(run.protocol),
+        "valid_protocol": str(run.valid_protocol),
+        **asdict(run.options),
+    }
+
+
+def save(run: Any, file: Path) -> None:
+    tensors = {f"system.{k}": v for k, v in run.system.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in run.best.items()}
+    tensors |= {"log": run.log, "rng": torch.get_rng_state()}
+    if run.data.device.type == "cuda":
+        tensors["rng_cuda"] = torch.cuda.get_rng_state(run.data.device)
+    if run.optimizer is not None:
+        for i, state in run.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+    position = {name: getattr(run, name) for name in ("stage", "epoch", "step", "terms")}
+    texts = {"settings": _settings(run), "position": position, "history": vars(run.history)}
+    texts = {k: json.dumps(v) for k, v in texts.items()}
+    with replacing(file) as path:
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path, texts)
+
+
+def load(run: Any, file: Path) -> None:
+    """Puts `run` at the position of the checkpoint. Raises TrainingError for a damaged file and for other settings."""
+    try:
+        with safe_open(file, "pt", device=str(run.data.device)) as f:
+            tensors, texts = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
+        settings, position, history = (json.loads(texts[k]) for k in ("settings", "position", "history"))
+    except (SafetensorError, KeyError, TypeError) as e:
+        raise TrainingError(f"{file} is not a whole checkpoint ({e}); delete it or choose another folder") from e
+    for name, value in json.loads(json.dumps(_settings(run))).items():
+        if settings.get(name) != value:
+            raise TrainingError(
+                f"{file} belongs to another run: {name} was {settings.get(name)!r}, is {value!r}; choose another folder"
+            )
+    for name, value in position.items():
+        setattr(run, name, value)
+    vars(run.history).update(history, rows=[tuple(row) for row in history["rows"]])
+    run.log, run.best = tensors["log"], _group(tensors, "best")
+    run.system.load_state_dict(_group(tensors, "system"))
+    if moments := _group(tensors, "optimizer"):
+        run.optimizer = run.new_optimizer(run.system.stages[run.stage])
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in moments.items():
+            i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = value
+        run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": state})
+    torch.set_rng_state(tensors["rng"].cpu())
+    if "rng_cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), run.data.device)
+
+
+def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
