@@ -1,9 +1,7 @@
-"""Scores of a set of predictions, by the conventions of the literature that the papers compare with.
+"""Scores of a set of predictions. The function of each task gives the formula and the source of its metrics.
 
-Regression follows MMSA: "Has0" is negative against non-negative over all rows, "Non0" negative against positive
-without the neutral rows. MulT passes prediction and truth in swapped order, which gives another weighted F1; here the
-truth comes first. Multilabel F1 is taken on the (N, C) matrix; SIM-C's released code takes it on the flattened one,
-which makes it the accuracy over all cells.
+Formulas: tp, fp and fn count the rows of one class or label; F1 = 2 tp / (2 tp + fp + fn), 0 where nothing is true or
+predicted; recall = tp / (tp + fn). Weighted F1: the mean over classes, each with its share of the true rows as weight.
 """
 
 import math
@@ -17,23 +15,15 @@ from torch import Tensor
 from mmlib.data.checks import TASKS
 
 PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
-"""Per task the metric by which a model is chosen; `better` knows its direction."""
+"""Per task the metric that chooses a model on validation; `better` knows whether high or low values win."""
 
 
 def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: float = 0.0) -> dict[str, float]:
-    """Every metric of the task, as fractions of 1 (mae: in units of the target).
+    """All metrics of the task as fractions of 1 (mae: in units of the target).
 
-    logits: (N, C) on any device; C = 1 for regression, whose logit is the predicted value.
+    logits: on any device; C = 1 for regression, where the logit is the predicted value.
     target: as in `Dataset`: (N,) for regression and multiclass, (N, C) of 0 and 1 for multilabel and multibinary.
     neutral: the regression value between negative and positive; no other task reads it.
-
-    regression: mae, corr (Pearson; nan where truth or prediction is constant), acc2_has0, f1_has0, acc2_non0, f1_non0
-        (weighted F1; nan where every row is neutral).
-    multiclass: accuracy (the literature's WA), ua (mean recall of the classes that occur in the truth), f1_macro
-        (classes that occur in truth or prediction), f1_weighted.
-    multilabel: f1_micro, f1_macro, f1_samples, f1_weighted, cell_accuracy at probability 0.5; map (mean average
-        precision of the labels with a positive row; nan without any).
-    multibinary: f1_0, f1_1, ... (weighted F1 of each problem), f1_mean, cell_accuracy.
 
     Raises ValueError for an unknown task, an empty set, shapes that do not fit the task and logits that are not finite.
     """
@@ -51,7 +41,7 @@ def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: floa
 
 
 def better(metric: str, new: float, old: float) -> bool:
-    """Whether `new` beats `old`: lower for mae, higher for every other metric. nan never beats, any number beats it."""
+    """Whether `new` is better than `old`: lower for mae, higher for all other metrics. Every number is better than nan."""
     if math.isnan(new) or math.isnan(old):
         return math.isnan(old) and not math.isnan(new)
     return bool(new < old if metric == "mae" else new > old)
@@ -65,8 +55,8 @@ def _check(task: str, logits: Tensor, target: Tensor) -> None:
     rows, outputs = logits.shape
     if rows == 0:
         raise ValueError("there are no rows to score")
-    # One column would make scikit-learn score a multilabel set as one yes/no problem, whose micro-F1 is the accuracy.
-    least = {"regression": 1, "multiclass": 2, "multilabel": 2, "multibinary": 1}[task]
+    # scikit-learn takes one multilabel column for a yes/no problem, whose micro-F1 is the accuracy.
+    least = 2 if task in ("multiclass", "multilabel") else 1
     if outputs < least or (task == "regression" and outputs > 1):
         amount = "exactly" if task == "regression" else "at least"
         raise ValueError(f"logits have shape {tuple(logits.shape)}; {task} needs {amount} {least} per row")
@@ -79,10 +69,16 @@ def _check(task: str, logits: Tensor, target: Tensor) -> None:
 
 
 def _regression(pred: Float[Tensor, " N"], truth: Float[Tensor, " N"], neutral: float) -> dict[str, float]:
+    """mae: mean |pred - truth|. corr: Pearson's correlation, nan where one of the two is constant.
+
+    has0: all rows, negative against non-negative (value >= neutral). non0: the rows whose truth is not neutral, positive
+    (value > neutral) against the rest; nan without such rows. acc2: the share of right rows; f1: weighted F1.
+    Source: MMSA (Yu et al.), whose code SMCIR uses. MulT passes prediction and truth in swapped order, which gives another f1.
+    """
     # Compared as tensors: torch rounds `neutral` to the type of the labels, so a label of 0.1 equals neutral = 0.1.
     has0 = (truth >= neutral).numpy(), (pred >= neutral).numpy()
-    kept = truth != neutral
-    non0 = (truth > neutral)[kept].numpy(), (pred > neutral)[kept].numpy()
+    rows = truth != neutral
+    non0 = (truth > neutral)[rows].numpy(), (pred > neutral)[rows].numpy()
     pred, truth = pred.double().numpy(), truth.double().numpy()
     constant = np.ptp(truth) == 0 or np.ptp(pred) == 0
     return {
@@ -90,12 +86,16 @@ def _regression(pred: Float[Tensor, " N"], truth: Float[Tensor, " N"], neutral: 
         "corr": math.nan if constant else pearsonr(truth, pred).statistic,
         "acc2_has0": accuracy_score(*has0),
         "f1_has0": _weighted_f1(*has0),
-        "acc2_non0": accuracy_score(*non0) if kept.any() else math.nan,
-        "f1_non0": _weighted_f1(*non0) if kept.any() else math.nan,
+        "acc2_non0": accuracy_score(*non0) if rows.any() else math.nan,
+        "f1_non0": _weighted_f1(*non0) if rows.any() else math.nan,
     }
 
 
 def _multiclass(pred: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]) -> dict[str, float]:
+    """accuracy: the share of right rows, which the papers call WA. ADMC's code computes WA as the mean of the recalls weighted
+    by class size, which is the same number; WA in ADMC's Eq 7 is another formula. ua: the mean recall of the classes that
+    occur in the truth (ADMC, Eq 7). f1_macro: the mean F1 of the classes that occur in truth or prediction. f1_weighted.
+    """
     return {
         "accuracy": accuracy_score(truth, pred),
         "ua": recall_score(truth, pred, labels=np.unique(truth), average="macro"),
@@ -105,29 +105,32 @@ def _multiclass(pred: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]) -> di
 
 
 def _multilabel(logits: Float[np.ndarray, "N C"], truth: Bool[np.ndarray, "N C"]) -> dict[str, float]:
+    """A label is predicted where its probability is above 0.5; F-micro and F-samples are the metrics of SIM-C, Tables 1 and 3.
+
+    f1_micro: one F1 from the counts of all labels. f1_macro: the mean F1 of the labels. f1_weighted. f1_samples: the mean over
+    rows of the F1 between true and predicted labels of the row. map: mean average precision of the labels that have a true
+    row; nan without such labels. cell_accuracy: the share of right (row, label) cells, which SIM-C's code calls F-micro.
+    """
     pred = logits > 0
     averages = ("micro", "macro", "samples", "weighted")
-    scored = truth.any(0)
+    occurring = truth.any(0)
     return {
         **{f"f1_{average}": f1_score(truth, pred, average=average, zero_division=0) for average in averages},
-        "map": average_precision_score(truth[:, scored], logits[:, scored]) if scored.any() else math.nan,
-        "cell_accuracy": _cell_accuracy(truth, pred),
+        "map": average_precision_score(truth[:, occurring], logits[:, occurring]) if occurring.any() else math.nan,
+        "cell_accuracy": (truth == pred).mean(),
     }
 
 
 def _multibinary(pred: Bool[np.ndarray, "N C"], truth: Bool[np.ndarray, "N C"]) -> dict[str, float]:
+    """f1_0, f1_1, ...: weighted F1 of each yes/no problem, as MulT scores IEMOCAP; f1_mean: their mean. cell_accuracy."""
     problems = [_weighted_f1(t, p) for t, p in zip(truth.T, pred.T)]
     return {
         **{f"f1_{index}": value for index, value in enumerate(problems)},
         "f1_mean": np.mean(problems),
-        "cell_accuracy": _cell_accuracy(truth, pred),
+        "cell_accuracy": (truth == pred).mean(),
     }
 
 
 def _weighted_f1(truth: np.ndarray, pred: np.ndarray) -> float:
-    # Not symmetric: each class counts as often as it occurs in the first argument.
+    # Not symmetric: the weight of a class is its share of `truth`.
     return f1_score(truth, pred, average="weighted", zero_division=0)
-
-
-def _cell_accuracy(truth: Bool[np.ndarray, "N C"], pred: Bool[np.ndarray, "N C"]) -> float:
-    return accuracy_score(truth.ravel(), pred.ravel())
