@@ -97,7 +97,8 @@ class Protocol:
         return DataError(f"{data.where}: protocol {str(self)!r}: {message}")
 
     def __str__(self) -> str:
-        arguments = [f"{f.name}={_text(v)}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        order = sorted(fields(self), key=lambda f: f.kw_only)  # complete_training comes last
+        arguments = [f"{f.name}={_text(v)}" for f in order if (v := getattr(self, f.name)) != f.default]
         return f"{self.kind}({', '.join(arguments)})" if arguments else self.kind
 
 
@@ -323,11 +324,7 @@ class Dependent(Protocol):
         return (raw - raw[train].mean()) / max(raw[train].std(), 1e-12)
 
     def __str__(self) -> str:
-        parts = [self.modality, f"given={self.given}", f"rate={_text(self.rate)}"]
-        for name in ("strength", "label", "complete_training"):
-            if (value := getattr(self, name)) != getattr(Dependent, name):
-                parts.append(f"{name}={_text(value)}")
-        return f"{self.kind}({', '.join(parts)})"
+        return super().__str__().replace("modality=", "", 1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ all that later steps read, so a run that was killed ends with the same weights, 
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +35,10 @@ def _settings(run: Any) -> dict[str, Any]:
     }
 
 
-def save(run: Any, file: Path) -> None:
+def save(run: Any) -> None:
+    """Writes the checkpoint, where `fit` has a folder for it."""
+    if run.file is None:
+        return
     tensors = {f"system.{k}": v for k, v in run.system.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in run.best.items()}
     tensors |= {"log": run.log, "rng": torch.get_rng_state()}
@@ -48,22 +50,22 @@ def save(run: Any, file: Path) -> None:
     position = {name: getattr(run, name) for name in ("stage", "epoch", "step", "terms")}
     texts = {"settings": _settings(run), "position": position, "history": vars(run.history)}
     texts = {k: json.dumps(v) for k, v in texts.items()}
-    with replacing(file) as path:
+    with replacing(run.file) as path:
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path, texts)
 
 
-def load(run: Any, file: Path) -> None:
+def load(run: Any) -> None:
     """Puts `run` at the position of the checkpoint. Raises TrainingError for a damaged file and for other settings."""
     try:
-        with safe_open(file, "pt", device=str(run.data.device)) as f:
+        with safe_open(run.file, "pt", device=str(run.data.device)) as f:
             tensors, texts = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
         settings, position, history = (json.loads(texts[k]) for k in ("settings", "position", "history"))
     except (SafetensorError, KeyError, TypeError) as e:
-        raise TrainingError(f"{file} is not a whole checkpoint ({e}); delete it or choose another folder") from e
+        raise TrainingError(f"{run.file} is not a whole checkpoint ({e}); delete it or choose another folder") from e
     for name, value in json.loads(json.dumps(_settings(run))).items():
         if settings.get(name) != value:
             raise TrainingError(
-                f"{file} belongs to another run: {name} was {settings.get(name)!r}, is {value!r}; choose another folder"
+                f"{run.file} belongs to another run: {name} was {settings.get(name)!r}, is {value!r}; choose another folder"
             )
     for name, value in position.items():
         setattr(run, name, value)

@@ -125,7 +125,7 @@ class _Run:
     def train(self, progress: bool) -> None:
         stages, epochs = self.system.stages, self.options.epochs
         if self.file is not None and self.file.exists():
-            checkpoint.load(self, self.file)
+            checkpoint.load(self)
         else:
             torch.manual_seed(self.options.seed)
             self.system.setup(self._train_view())
@@ -139,7 +139,7 @@ class _Run:
         with tqdm(total=sum(epochs.values()), initial=done, unit="epoch", leave=False, **silent) as bar:
             while self.stage < len(stages):
                 self._train_stage(stages[self.stage], bar)
-        self._save()
+        checkpoint.save(self)
 
     def _train_stage(self, stage: str, bar: tqdm) -> None:
         system, epochs, history = self.system, self.options.epochs[stage], self.history
@@ -171,7 +171,7 @@ class _Run:
             if self.file is not None and time.perf_counter() - started > checkpoint.SECONDS:
                 self._check_finite(stage, view, batches)
                 self.history.seconds += time.perf_counter() - started
-                self._save()
+                checkpoint.save(self)
                 started = time.perf_counter()
         self._check_finite(stage, view, batches)
         self.history.seconds += time.perf_counter() - started
@@ -206,7 +206,7 @@ class _Run:
                 self.best = {k: v.clone() for k, v in self.system.state_dict().items()}
             stop = patience is not None and self.epoch - history.best_epoch >= patience
         self.epoch, self.step = (self.options.epochs[stage] if stop else self.epoch + 1), 0
-        self._save()
+        checkpoint.save(self)
 
     def _validate(self, stage: str) -> float | None:
         """The monitored score after an epoch of this stage; None for a stage that validation cannot score."""
@@ -249,14 +249,8 @@ class _Run:
         return torch.randperm(n, generator=generator).to(self.data.device)
 
     def new_optimizer(self, stage: str) -> torch.optim.Adam:
-        options = self.options
-        return torch.optim.Adam(
-            self.system.parameters_of(stage), lr=options.lr[stage], weight_decay=options.weight_decay, fused=True
-        )
-
-    def _save(self) -> None:
-        if self.file is not None:
-            checkpoint.save(self, self.file)
+        parameters, lr = self.system.parameters_of(stage), self.options.lr[stage]
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=self.options.weight_decay, fused=True)
 
 
 def _multiplier(options: _Options, step: int, steps: int) -> float:
