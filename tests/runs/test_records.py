@@ -71,7 +71,7 @@ def test_figures_points_and_flags_lie_beside_the_record(data, tmp_path):
     record.add({"mae": 0.5}, **LABELS)
     record.flag("limit", method="m", variant="v")
     record.figure("losses", Figure())
-    record.points("map", pd.DataFrame({"x": [1.0], "y": [2.0]}))
+    record.points("map", pd.DataFrame({"kind": ["real"], "x": [1.0]}))
     assert not (tmp_path / "run").exists(), "all is written at the end"
     path = record.write()
     assert sorted(p.name for p in path.parent.iterdir()) == ["losses.png", "map.csv", "record.json"]
