@@ -5,21 +5,17 @@ import time
 
 import torch
 
-from mmlib import missing
 from mmlib.data import synthetic
-from mmlib.data.dataset import Dataset
 from mmlib.data.synthetic import Modality
 from mmlib.models.admc import exact
 from mmlib.models.admc.completions import RowCache
 from mmlib.models.admc.diffusion import ADN
 from mmlib.models.admc.system import ADMC
-from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
+from tests.helpers.conditional import BLURS, PATTERNS, conditional_errors
 
 ROWS, BATCH = 5_531, 320
-PATTERNS = missing.all_patterns(3)[:-1]
-BLURS = {"text": 0.5, "audio": 1.0, "vision": 1.5}
 STEPS = 20  # so many of the paper's 1000 are timed
 
 
@@ -105,41 +101,6 @@ def replacement_is_not_conditioning() -> None:
         errors = [exact.completion_errors(adn, mean, S, p) for p in given]
         name = f"merging from n = {start}" + (f", each step {resample} times" if resample > 1 else "")
         print(f"  {name:38}", " | ".join(f"mean {100 * m:5.1f} %, deviations {100 * sd:4.1f} %" for m, sd in errors))
-
-
-def conditional_errors(
-    dim: int, latent: int, train: int, epochs: int, rows: int, draws: int, **network
-) -> dict[tuple[bool, ...], tuple[float, float]]:
-    """Variant 'conditional', trained by `fit`, against the oracle: per pattern the relative errors of mean and deviations."""
-    world = synthetic.draw("regression", {m: Modality(dim, blur=b) for m, b in BLURS.items()}, latent=latent)
-    raw = world.sample({"train": train, "valid": 2, "test": rows})
-    data = raw.standardised()
-    system = ADMC.for_data(data, encoders="none", variant="conditional", sampler="ddim", steps=50, eta=0.0, **network)
-    system.stages = ("adn",)
-    fit(system, data, "complete", epochs=epochs, batch_size=256, lr=5e-3, warmup=0.05, decay=True, progress=False)
-    return {tuple(p.tolist()): _errors(system, world, data, raw, p, draws) for p in PATTERNS}
-
-
-def _errors(
-    system: ADMC, world, data: Dataset, raw: Dataset, available: torch.Tensor, draws: int
-) -> tuple[float, float]:
-    batch = data.view("test").batch(torch.arange(len(data.rows("test"))))
-    F = (system.tokens(batch) - system.mean) / system.scale
-    rows = torch.arange(len(F)).repeat_interleave(draws)
-    made = system.adn.complete(F[rows], available.expand(len(rows), -1), torch.arange(len(rows)))
-    made = (made * system.scale + system.mean).view(len(F), draws, *F.shape[1:])
-    hidden = raw.view("test").batch(torch.arange(len(F))).without(*(m for m, k in zip(system.dims, available) if not k))
-    truth = Oracle(world).complete(hidden)
-    off = torch.zeros(4)  # squared: error of mean, size of mean, error of deviation, size of deviation
-    for i, m in enumerate(system.dims):
-        if available[i]:
-            continue
-        train = raw.features[m][raw.rows("train")]
-        centre, unit = train.mean((0, 1)), train.std((0, 1), correction=0)
-        mean, sd = (truth[m].mean[:, 0] - centre) / unit, truth[m].variance[:, 0].sqrt() / unit
-        ours = made[:, :, i]
-        off += torch.stack([x.square().sum() for x in (ours.mean(1) - mean, mean, ours.std(1) - sd, sd)])
-    return float((off[0] / off[1]).sqrt()), float((off[2] / off[3]).sqrt())
 
 
 def conditional_against_the_oracle() -> None:

@@ -12,13 +12,13 @@ from mmlib.data.checks import DataError
 from mmlib.data.synthetic import Modality
 from mmlib.models.admc import exact
 from mmlib.models.admc.completions import RowCache
-from mmlib.models.admc.diffusion import ADN, Attention
+from mmlib.models.admc.diffusion import ADN, VARIANTS, Attention, ConditionalADN, ConditionalAttention, OfficialADN
 from mmlib.models.admc.noise import row_normal
 from mmlib.models.admc.system import ADMC, MF
 from mmlib.models.layers import LSTMPool, TextCNN
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import TrainingError, fit
-from tests.bench.admc import BLURS, conditional_errors
+from tests.helpers.conditional import BLURS, conditional_errors
 from tests.reference import admc as reference
 
 TINY = {
@@ -87,12 +87,12 @@ def test_textcnn_equals_the_reference(T):
 @pytest.mark.parametrize("conditional", [False, True])
 def test_the_denoiser_equals_the_reference(conditional):
     torch.manual_seed(0)
-    net = Attention(3, 6, 8, 2, 2, conditional).double()
+    net = (ConditionalAttention if conditional else Attention)(3, 6, 8, 2, 2).double()
     F, F0 = normal(4, 3, 6), normal(4, 3, 6, seed=1)
     available = torch.rand(4, 3, generator=generator()) < 0.5
-    n = torch.full((4,), 7)
-    known, theirs = ((F0, available), (F0.numpy(), available.numpy())) if conditional else (None, None)
-    close(net(F, n, known), reference.denoiser(F.numpy(), 7, numbers(net), 2, known=theirs))
+    clean = (F0, available) if conditional else ()
+    theirs = (F0.numpy(), available.numpy()) if conditional else None
+    close(net(F, torch.full((4,), 7), *clean), reference.denoiser(F.numpy(), 7, numbers(net), 2, known=theirs))
 
 
 @pytest.mark.parametrize("c", [6, 12])
@@ -146,7 +146,7 @@ def test_ddim_with_noise_in_short_steps_is_ddpm(adn):
 def test_the_released_sampler_step_by_step():
     """Labels N-n..1 from noise, one injection at n, steps n..1 without merging, the available part put back; clamped."""
     torch.manual_seed(0)
-    adn = ADN(3, 6, width=4, N=12, start=4, variant="official").double()
+    adn = OfficialADN(3, 6, width=4, N=12, start=4).double()
     schedule = reference.schedule(12, 2e-4, 4e-2)
     F0, key = 2 * normal(5, 3, 6), torch.arange(5)
     available = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]]).bool()
@@ -154,9 +154,9 @@ def test_the_released_sampler_step_by_step():
     def noise(purpose, n):
         return row_normal(key, (0, purpose, n, 0), (3, 6)).double().numpy()
 
-    def step(F, n, drawn):
+    def step(F, n, label):
         eps = adn.denoiser(torch.from_numpy(F), torch.full((5,), n)).detach().numpy()
-        return reference.reverse_step(F, n, eps, noise("reverse", drawn), schedule, "posterior", clip=1.0)
+        return reference.reverse_step(F, n, eps, noise("reverse", label), schedule, "posterior", clip=1.0)
 
     F = noise("start", 12)
     for n in range(8, 0, -1):
@@ -196,20 +196,21 @@ def test_the_schedule_is_the_papers():
     assert [adn.abars[n] for n in (0, 30, 50, 80, 200)] == pytest.approx([1, 0.966, 0.916, 0.808, 0.285], abs=1e-3)
     assert adn.abars[1000] == pytest.approx(4e-14, rel=0.05)
     assert (adn.N, adn.start, adn.betas[1], adn.betas[1000]) == (1000, 50, 3e-4, 6e-2)
-    official = ADN(2, 4, variant="official")
+    official = OfficialADN(2, 4)
     assert (official.betas[1], official.betas[1000], official.clamp) == (2e-4, 4e-2, 1.0)
 
 
-VARIANTS = [
-    {}, {"start": 12}, {"sampler": "ddim", "steps": 4}, {"resample": 2}, {"variance": "beta"}, {"variant": "official"},
-    {"variant": "conditional"}, {"denoiser": "unet"}, {"merge": "once"},
+CASES = [
+    ("paper", {}), ("paper", {"start": 12}), ("paper", {"sampler": "ddim", "steps": 4}), ("paper", {"resample": 2}),
+    ("paper", {"variance": "beta"}), ("official", {}), ("conditional", {}), ("paper", {"denoiser": "unet"}),
+    ("paper", {"merge": "once"}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", VARIANTS)
-def test_batch_order_and_hidden_features_do_not_change_a_completion(arguments):
+@pytest.mark.parametrize(("variant", "arguments"), CASES)
+def test_batch_order_and_hidden_features_do_not_change_a_completion(variant, arguments):
     torch.manual_seed(0)
-    adn = ADN(3, 6, **{"width": 8, "heads": 2, "layers": 1, "N": 12, "start": 4} | arguments)
+    adn = VARIANTS[variant](3, 6, **{"width": 8, "heads": 2, "layers": 1, "N": 12, "start": 4} | arguments)
     F_o, key = normal(20, 3, 6).float(), torch.arange(20) * 3
     available = torch.rand(20, 3, generator=generator()) < 0.5
     available[:, 1] |= ~available.any(1)
@@ -266,15 +267,20 @@ def test_the_linear_part_is_exact_where_noise_is_all_there_is():
         ({"start": 13}, "start is 13, it must be a step from 0 to N = 12"),
         ({"start": -1}, "start is -1"),
         ({"resample": 0}, "resample is 0"),
-        ({"variant": "papers"}, "variant 'papers' is not one of paper, official, conditional"),
         ({"sampler": "euler"}, "sampler 'euler'"),
         ({"variance": "learned"}, "variance 'learned'"),
-        ({"variant": "conditional", "denoiser": "unet"}, "take 'attention'"),
     ],
 )
 def test_wrong_options_are_refused(arguments, message):
     with pytest.raises(DataError, match=message):
         ADN(3, 6, **{"heads": 2, "N": 12, "start": 4} | arguments)
+
+
+def test_a_variant_that_does_not_exist_and_one_that_a_unet_cannot_serve_are_refused():
+    with pytest.raises(DataError, match="variant 'papers' is not one of paper, official, conditional"):
+        ADMC({"text": 4, "audio": 4}, "regression", 1, variant="papers")
+    with pytest.raises(DataError, match="take 'attention'"):
+        ConditionalADN(3, 6, denoiser="unet")
 
 
 def test_a_start_set_later_is_checked_and_a_row_without_anything_refused(adn):
@@ -346,11 +352,11 @@ def test_a_scenario_is_validated_as_it_is_tested(trained, clips):
     """predict_in hides by itself what the scenario lacks; predict meets it hidden."""
     view = clips.view("valid").batch(torch.arange(40))
     for stage, p in trained.scenarios.items():
-        gone = [m for m, known in zip(trained.dims, trained.patterns[p]) if not known]
+        missing = [m for m, present in zip(trained.dims, trained.patterns[p]) if not present]
         expected = trained.mf[p](trained.generate(view, torch.eye(7)[p].bool().expand(40, -1))[:, p])
         torch.testing.assert_close(trained.predict_in(stage, view).logits, expected)
-        if gone:
-            torch.testing.assert_close(trained.predict(view.without(*gone)).logits, expected, rtol=1e-4, atol=1e-5)
+        if missing:
+            torch.testing.assert_close(trained.predict(view.without(*missing)).logits, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(trained.predict_in("mf enhanced", view).logits, trained.predict(view).logits)
 
 
@@ -396,7 +402,7 @@ def test_each_loss_counts_only_the_rows_that_have_what_it_needs(trained, clips):
 @pytest.mark.parametrize("variant", ["paper", "conditional"])
 def test_the_diffusion_loss_by_hand(variant):
     torch.manual_seed(0)
-    adn, F0 = ADN(3, 6, heads=2, layers=1, N=12, start=4, variant=variant), normal(5, 3, 6).float()
+    adn, F0 = VARIANTS[variant](3, 6, heads=2, layers=1, N=12, start=4), normal(5, 3, 6).float()
     torch.manual_seed(1)
     ours = adn.loss(F0)
     torch.manual_seed(1)
@@ -405,15 +411,15 @@ def test_the_diffusion_loss_by_hand(variant):
         one, abar = slice(row, row + 1), adn.abars[int(n[row])]
         F = abar**0.5 * F0[one] + (1 - abar) ** 0.5 * eps[one]
         if variant == "paper":
-            said = (1 - abar) ** 0.5 * F + abar**0.5 * adn.denoiser(F, n[one])
-            expected = (said - eps[one]).square().mean()
+            predicted = (1 - abar) ** 0.5 * F + abar**0.5 * adn.denoiser(F, n[one])
+            expected = (predicted - eps[one]).square().mean()
         else:
             if row == 0:
                 which = torch.randint(6, (5,))
-            known = adn_patterns()[which[one]]
-            said = adn.denoiser(F, n[one], (F0[one], known))
+            available = adn_patterns()[which[one]]
+            predicted = adn.denoiser(F, n[one], F0[one], available)
             v = abar**0.5 * eps[one] - (1 - abar) ** 0.5 * F0[one]
-            expected = (said - v)[~known].square().mean()
+            expected = (predicted - v)[~available].square().mean()
         torch.testing.assert_close(ours[row], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -496,11 +502,11 @@ def test_completions_are_made_once_and_never_by_other_weights(trained, clips, tm
     assert torch.equal(trained.predict(batch).logits, before) and len(calls) == first
     with torch.no_grad():
         weight = trained.adn.denoiser.outward.weight
-        kept = weight.clone()
+        original = weight.clone()
         weight.add_(0.1)
         changed = trained.predict(batch).logits
         assert len(calls) == 2 * first and not torch.equal(changed, before)
-        weight.copy_(kept)
+        weight.copy_(original)
     trained.adn.start = 12
     assert not torch.equal(trained.predict(batch).logits, before) and len(calls) == 3 * first
     trained.adn.start = 4
@@ -530,7 +536,8 @@ def test_class_weights_are_balanced(clips):
 def test_the_official_variant_takes_features_as_they_are(clips):
     system = ADMC.for_data(clips, variant="official", **TINY)
     fit(system, clips, "complete", epochs={"itfn": 1, "adn": 1, "mf": 1}, progress=False)
-    assert bool((system.mean == 0).all()) and bool((system.scale == 1).all()) and not system.adn.linear
+    assert bool((system.mean == 0).all()) and bool((system.scale == 1).all())
+    assert type(system.adn) is OfficialADN
 
 
 def test_one_modality_has_nothing_to_generate(clips):

@@ -14,13 +14,13 @@ ROWS = [b"a" * 8, b"b" * 8, b"c" * 8]
 
 
 class Counted:
-    """Value of a row: its place in the list that was asked for."""
+    """Value of a row: its place in the list of rows."""
 
     def __init__(self):
-        self.asked = []
+        self.calls = []
 
     def __call__(self, places):
-        self.asked.append(places.tolist())
+        self.calls.append(places.tolist())
         return places[:, None].float().expand(-1, 2)
 
 
@@ -29,15 +29,15 @@ def test_each_row_is_computed_once_in_the_order_asked():
     assert cache.get("m", ROWS[:2], compute)[:, 0].tolist() == [0, 1]
     assert cache.get("m", [ROWS[2], ROWS[0], ROWS[2]], compute)[:, 0].tolist() == [2, 0, 2]
     assert cache.get("m", ROWS[::-1], compute)[:, 0].tolist() == [2, 1, 0]
-    assert compute.asked == [[0, 1], [2]]
+    assert compute.calls == [[0, 1], [2]]
 
 
-def test_another_maker_finds_nothing(tmp_path):
+def test_entries_are_never_shared_between_makers(tmp_path):
     for folder in (None, tmp_path):
         cache, compute = RowCache(folder), Counted()
         for maker in ("one", "two", "one"):
             cache.get(maker, ROWS, compute)
-        assert compute.asked == [[0, 1, 2]] * 2
+        assert compute.calls == [[0, 1, 2]] * 2
 
 
 def test_memory_keeps_the_last_few_makers():
@@ -45,9 +45,9 @@ def test_memory_keeps_the_last_few_makers():
     for maker in range(9):
         cache.get(str(maker), ROWS, compute)
     cache.get("8", ROWS, compute)
-    assert len(compute.asked) == 9
+    assert len(compute.calls) == 9
     cache.get("0", ROWS, compute)
-    assert len(compute.asked) == 10
+    assert len(compute.calls) == 10
 
 
 def test_rows_come_back_from_disk(tmp_path):
@@ -55,7 +55,7 @@ def test_rows_come_back_from_disk(tmp_path):
     first.get("m", ROWS[:2], compute)
     first.get("m", ROWS, compute)
     again = RowCache(tmp_path).get("m", ROWS[::-1], compute)
-    assert again[:, 0].tolist() == [2, 1, 0] and compute.asked == [[0, 1], [2]]
+    assert again[:, 0].tolist() == [2, 1, 0] and compute.calls == [[0, 1], [2]]
     assert not [f for f in tmp_path.rglob("*") if f.is_file() and f.suffix != ".safetensors"]
 
 

@@ -66,9 +66,9 @@ def test_moments_of_a_completion_are_those_of_its_draws(options):
     gain, spread = exact._generated(adn, 2, 3, TEXT.repeat_interleave(3))
     draws = 4000
     rows = F.view(4, 2, 3).repeat_interleave(draws, 0)
-    made = adn.complete(rows, TEXT.expand(len(rows), -1), torch.arange(len(rows)))[:, 1].view(4, draws, 3)
-    torch.testing.assert_close(made.mean(1), F[:, :3] @ gain[:, :-1].T + gain[:, -1], atol=0.07, rtol=0)
-    pooled = torch.cov((made - made.mean(1, keepdim=True)).flatten(0, 1).T)
+    completed = adn.complete(rows, TEXT.expand(len(rows), -1), torch.arange(len(rows)))[:, 1].view(4, draws, 3)
+    torch.testing.assert_close(completed.mean(1), F[:, :3] @ gain[:, :-1].T + gain[:, -1], atol=0.07, rtol=0)
+    pooled = torch.cov((completed - completed.mean(1, keepdim=True)).flatten(0, 1).T)
     torch.testing.assert_close(pooled, spread, atol=0.04, rtol=0)
 
 

@@ -1,7 +1,7 @@
-"""Random numbers that belong to a row: the same in whatever batch, order or device the row is met.
+"""Random numbers that belong to a row: the same in every batch, in every order and on every device.
 
-A generator's state cannot give them, since it moves with everything drawn before. Here one fixed sheet of normal numbers
-is drawn once, and a row reads a window of it whose place is a hash of the row's key and of what the numbers are for.
+A generator cannot give them, since its state depends on everything drawn before. Here normal numbers are drawn once, as one
+fixed sheet; a row reads a window of it, whose place is a hash of the row's key and of the purpose of the numbers.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ _ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitM
 
 
 def row_normal(key: Int[Tensor, "B"], purpose: tuple, shape: tuple[int, ...]) -> Float[Tensor, "B *shape"]:
-    """Standard normal numbers (B, *shape), float32: a function of each row's key and of `purpose` alone.
+    """Standard normal numbers (B, *shape), float32, a function of each row's key and of `purpose` alone.
 
-    Two windows can overlap, shifted against each other; with four million places that is without effect on any mean.
+    Two windows can overlap, shifted against each other; with four million places this does not change any mean noticeably.
     """
     size = torch.Size(shape).numel()
     tag = int.from_bytes(hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest(), signed=True)
@@ -28,7 +28,7 @@ def row_normal(key: Int[Tensor, "B"], purpose: tuple, shape: tuple[int, ...]) ->
 
 
 def _mix(x: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
-    """SplitMix64's finaliser; products wrap, and the mask makes the shift a logical one."""
+    """SplitMix64's finaliser; products wrap around, and the mask makes the shift a logical one."""
     for shift, odd in ((30, _ODD[1]), (27, _ODD[2])):
         x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * odd
     return x ^ ((x >> 31) & ((1 << 33) - 1))
