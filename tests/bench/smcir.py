@@ -6,8 +6,8 @@ import time
 import torch
 
 from mmlib.models.smcir.system import SMCIR
+from tests.helpers.smcir_weights import weights
 from tests.reference import smcir as slow
-from tests.reference.test_smcir_reference import weights
 
 B, SHAPES = 64, {"text": (50, 768), "audio": (375, 5), "vision": (500, 20)}
 KINDS = {(0, 0): 48, (0, 1): 6, (1, 0): 6, (2, 2): 4}  # states of audio and vision: rows; sixteen are flagged

@@ -1,4 +1,4 @@
-"""SMCIR: its indicators by hand, its rules' holes, the corrected detector, what it refuses."""
+"""SMCIR: its indicators by hand, the gaps of its rules, the corrected detector, the inputs that it refuses."""
 
 import math
 from dataclasses import replace
@@ -9,8 +9,7 @@ from sklearn.metrics import f1_score, mutual_info_score
 
 from mmlib.data import synthetic
 from mmlib.data.checks import DataError
-from mmlib.models.smcir import detector, system
-from mmlib.models.smcir.system import MSSE, SMCIR
+from mmlib.models.smcir import MSSE, SMCIR, detector, system
 from mmlib.training.evaluate import evaluate, predict
 from mmlib.training.fit import fit
 
@@ -35,7 +34,7 @@ def ready(data, **arguments):
 
 
 def spoilt(batch, zeroed, noisy=None, strength=2.0):
-    """The same rows with vision and audio zero where asked for, and noise on the observed frames of others."""
+    """The same rows with vision and audio zero where `zeroed`, and noise on the observed frames of others."""
     x, generator = dict(batch.x), torch.Generator().manual_seed(0)
     for m in ("audio", "vision"):
         if noisy is not None:
@@ -84,7 +83,7 @@ def test_similarity_by_hand():
     torch.testing.assert_close(detector.matrix_similarity(P_m, P_L), torch.tensor([all_nine]))
 
 
-def test_the_printed_rule_has_a_hole_and_the_others_one_threshold():
+def test_the_printed_rule_has_a_gap_and_the_others_one_threshold():
     W, mu, sigma = torch.linspace(-4, 3, 1401), torch.tensor(1.5), torch.tensor(0.5)
     flags = {rule: detector.below(W, mu, sigma, 0.8, rule) for rule in ("paper", "monotone", "midway")}
     changes = {rule: int((f[1:] != f[:-1]).sum()) for rule, f in flags.items()}
@@ -147,13 +146,13 @@ def test_with_its_zeros_kept_a_batch_that_lacks_a_modality_has_no_outlier(clips)
 
 
 def test_it_is_not_told_what_is_missing(clips):
-    gone = torch.arange(150) % 2 == 0
-    told = rows(clips)
-    frames = {m: f if m == "text" else f & ~gone[:, None] for m, f in told.observed.items()}
-    told = replace(spoilt(told, gone), observed=frames)
-    silent = replace(told, observed=rows(clips).observed)
+    hidden_rows = torch.arange(150) % 2 == 0
+    batch = rows(clips)
+    frames = {m: f if m == "text" else f & ~hidden_rows[:, None] for m, f in batch.observed.items()}
+    batch = replace(spoilt(batch, hidden_rows), observed=frames)
+    silent = replace(batch, observed=rows(clips).observed)
     system = ready(clips, variant="corrected")
-    assert torch.equal(system.predict(told).logits, system.predict(silent).logits)
+    assert torch.equal(system.predict(batch).logits, system.predict(silent).logits)
 
 
 def test_states_and_who_is_rebuilt(clips):
@@ -174,7 +173,7 @@ def test_states_and_who_is_rebuilt(clips):
         there = states[m] == 0
         assert torch.equal(out[m][there], x[m][there])
         assert bool((out[m][~there] != x[m][~there]).flatten(1).any(1).all())
-    # Where both are gone the text alone guides; where one is, the other counts.
+    # Where both are missing the text alone is the condition; where one is, the other one counts, too.
     other = dict(x, audio=x["audio"] + 1)
     moved = system.complete(other, states)["vision"] != out["vision"]
     assert torch.equal(moved.flatten(1).any(1), states["vision"] == 1)
@@ -202,8 +201,8 @@ def test_hiding_is_uniform_and_never_takes_the_text(clips):
     torch.manual_seed(0)
     hidden = system._hidden(x)
     assert torch.equal(hidden["text"], x["text"])
-    gone = torch.stack([(hidden[m] == 0).flatten(1).all(1) for m in ("audio", "vision")], 1)
-    shares = [(gone == torch.tensor(p)).all(1).float().mean().item() for p in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    missing = torch.stack([(hidden[m] == 0).flatten(1).all(1) for m in ("audio", "vision")], 1)
+    shares = [(missing == torch.tensor(p)).all(1).float().mean().item() for p in ((0, 0), (0, 1), (1, 0), (1, 1))]
     assert shares == [pytest.approx(0.25, abs=0.03)] * 4
     assert SMCIR.for_data(clips, **TINY, hide="none")._hidden(x) is x
 
@@ -214,22 +213,22 @@ def test_eq_28_is_blind_and_the_others_are_not():
     shuffled = r.flatten()[torch.randperm(192, generator=generator)].view(32, 6)
     assert float(system.reconstruction_loss(r, shuffled, "simse")) < 1e-12
     assert float(system.reconstruction_loss(r, shuffled, "mse")) > 1
-    made = torch.zeros(32, 6, requires_grad=True)
-    system.reconstruction_loss(r + 1, made, "simse").backward()
-    assert made.grad.unique().numel() == 1
+    generated = torch.zeros(32, 6, requires_grad=True)
+    system.reconstruction_loss(r + 1, generated, "simse").backward()
+    assert generated.grad.unique().numel() == 1
     by_hand = system.reconstruction_loss(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 1.0]), "si_mse")
     assert float(by_hand) == pytest.approx((4 + 0) / 2 - (2 / 2) ** 2 / 2)
 
 
 def test_what_a_row_never_had_is_no_target(clips):
     batch = rows(clips, "train")
-    gone = torch.arange(120) % 2 == 0
-    frames = {m: f & ~gone[:, None] if m == "vision" else f for m, f in batch.observed.items()}
+    hidden_rows = torch.arange(120) % 2 == 0
+    frames = {m: f & ~hidden_rows[:, None] if m == "vision" else f for m, f in batch.observed.items()}
     lacking = replace(batch, observed=frames)
     system = ready(clips, variant="corrected", hide="none", diagnosed=["vision"]).train()
     terms = system.loss(lacking, "main")
     assert float(terms["reconstruction"].detach()) == 0 and bool(
-        system.states(system.read(lacking))["vision"][gone].all()
+        system.states(system.read(lacking))["vision"][hidden_rows].all()
     )
 
 
@@ -287,7 +286,7 @@ def test_a_row_without_text_is_refused(clips):
     system = ready(clips)
     batch = rows(clips)
     frames = batch.observed | {"text": batch.observed["text"] & (batch.index != 222)[:, None]}
-    with pytest.raises(DataError, match="row 222 has no 'text'.*takes for always there"):
+    with pytest.raises(DataError, match="row 222 has no 'text'.*assumes to be always present"):
         system.predict(replace(batch, observed=frames))
     with pytest.raises(DataError, match="has no 'text'"):
         evaluate(system, clips, "available(vision)")
@@ -326,8 +325,8 @@ def test_a_language_model_is_trained_along(spoken):
         x={**ids.x, "text": torch.nn.functional.pad(ids.x["text"], (0, 0, 0, 2))},
         observed={**ids.observed, "text": torch.nn.functional.pad(ids.observed["text"], (0, 2))},
     )
-    said = system.eval().read(ids)["text"]
-    torch.testing.assert_close(system.read(longer)["text"][:, :9], said, rtol=1e-4, atol=1e-5)  # padding is not read
+    words = system.eval().read(ids)["text"]
+    torch.testing.assert_close(system.read(longer)["text"][:, :9], words, rtol=1e-4, atol=1e-5)  # padding is not read
 
 
 def test_text_that_is_no_token_ids_is_refused(spoken, clips):

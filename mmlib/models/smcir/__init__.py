@@ -1,4 +1,4 @@
-"""SMCIR: the system, its detector of missing modalities, and a language model as its text encoder."""
+"""SMCIR: the system, its detector and its generator of missing modalities, and a language model as its text encoder."""
 
 from mmlib.models.smcir.detector import (
     DMFD,
@@ -10,7 +10,8 @@ from mmlib.models.smcir.detector import (
     norm_entropy,
     similarity,
 )
-from mmlib.models.smcir.system import CMCG, MSSE, SMCIR, Align, Gamma, reconstruction_loss
+from mmlib.models.smcir.generator import CMCG, MSSE, Align, Gamma
+from mmlib.models.smcir.system import SMCIR, reconstruction_loss
 
 __all__ = [
     "CMCG", "DMFD", "MSSE", "SMCIR", "Align", "Gamma", "below", "count_information", "histogram_entropy",

@@ -8,7 +8,7 @@ from mmlib.hub import auto_model
 
 
 class TextEncoder(nn.Module):
-    """A transformers model whose layers are trained along, its embeddings not.
+    """A transformers model, trained with the system except for its embeddings.
 
     model: a folder that `save_pretrained` wrote, or a name on the hub. width: of the vectors.
     The text modality of the data holds token ids, one number per step (d = 1).
@@ -30,7 +30,7 @@ class TextEncoder(nn.Module):
         if ids.shape[2] != 1 or bool((ids != ids.round()).any() | (ids < 0).any() | (ids >= self.tokens).any()):
             raise DataError(
                 f"text_encoder reads token ids, one number per step from 0 to {self.tokens - 1}; "
-                f"the text has {ids.shape[2]} numbers per step or others than these"
+                f"the text has {ids.shape[2]} numbers per step or other numbers"
             )
         if ids.shape[1] > self.longest:
             raise DataError(f"text_encoder reads {self.longest} tokens at most, the text has {ids.shape[1]}")

@@ -1,299 +1,132 @@
-"""SMCIR: find out for each sample what is missing or spoilt, then rebuild it from text and what is left.
+"""SMCIR: diagnose for each sample which modality is missing, rebuild it from the text and the other modality, then fuse.
 
 Chen, Liu, Liu, Zhang, Li, Zhu, Liu: Sample-specific Modality Diagnosis and Cross-modal Enhancement for Incomplete
-Multimodal Representations (AAAI 2026). The method is not told what is missing. It reads zeros, padding included, and must
-find out; only the text, which it takes for always there, is known to be observed, frame by frame. What differs:
+Multimodal Representations (AAAI 2026). The method is not told which modality is missing: it reads zeros there, as for padding.
+Only of the text, which it assumes to be always present, it knows the observed frames.
 
-  variant       'paper' takes the equations at their word. 'corrected' keeps their form and mends what defeats them, one
-                word each: projection='unbiased', entropy='histogram', indicators='HM', rule='midway', statistics='running',
-                reconstruction='mse'. 'official' computes what the released code computes, without its loops
-  projection    'linear': random and never trained, with a bias, as in the code. A zero modality then becomes that bias, which
-                has an entropy and a cosine like any other vector. 'unbiased': zeros stay zeros, so all three indicators of an
-                empty modality are exactly 0. 'aligned': unbiased, and P_m is the ridge regression of P_L on X_m over the
-                training rows, for the cosine of two random projections means nothing
-  Eq 1, 2       make the entropy of a constant modality the largest there is, ln N, where the text wants it low.
-                entropy='histogram' is that of the values of P_m pooled to N_L steps, 0 for a constant
-  Eq 3, 6, 7    tau, the number of bins and lambda are not given: 1, and the code's 30 and .8. Eq 3 is taken between the
-                entries of P_m, pooled to N_L steps, and those of P_L
-  Eq 4, 7       demand S <= 0 of whatever is missing, which is a coin's toss between random projections, and gamma = 10 drowns
-                the rest of W in it. An indicator that is left out plays no part in either condition
-  Eq 7          has W on both sides: flags all of W < -1, nothing just above, and divides by zero at -1. rule='monotone':
-                W < mu - lambda sigma / (1 + max(W, 0)), which still calls many a sample below the mean missing;
-                rule='midway': W < mu / 2, half way from the mean to an empty modality, whose W is 0 if zeros stay zeros
-  mu, sigma     of the batch, so that a prediction depends on its batch mates, and where the whole batch lacks a modality
-                that is no outlier; statistics='running' takes them from the training rows, as they come
-  Eq 9, 20, 26  a linear map and linear interpolation may change places; the cheaper order is taken
+Variant 'paper' implements the equations literally; 'corrected' changes six options; 'official' computes the released code's
+indicators and layers, in batches and without its stale buffers. Each option can also be set by itself:
+  option          paper   corrected  official    reason for the other values
+  projection      linear  unbiased   linear      random, never trained, as in the code. With the bias a zero modality has an
+                                                 entropy and a cosine; 'unbiased' keeps zeros, whose indicators are 0;
+                                                 'aligned', unbiased, is the ridge regression of P_L on X_m over the training
+                                                 rows: a cosine of two random projections has no meaning
+  entropy         norm    histogram  histogram   Eq 1, 2 give a constant modality ln N, the maximum, though the text wants
+                                                 it low; the histogram of P_m's values gives 0
+  indicators      HMS     HM         HMS         Eq 7 demands S <= 0, which is chance between random projections, and
+                                                 gamma = 10 lets S dominate W. Without S neither condition uses it
+  rule            paper   midway     paper       Eq 7 has W on both sides: all W < -1 are flagged, none just above. 'monotone'
+                                                 has max(W, 0) on the right, but flags many samples below the mean; 'midway'
+                                                 is W < mu / 2, between the mean and the W = 0 of an empty modality
+  statistics      batch   running    batch       mu, sigma of the batch: predictions depend on it, and a batch without the
+                                                 modality has no outlier; 'running' takes them from the training rows
+  reconstruction  simse   mse        none        Eq 28 (below); also 'si_mse', the mean square less half of Eq 28
+  hide            random  random     none        training hides none, one or all of a row's modalities but the text, all sets
+                                                 equally likely; the targets are the features before that
+
+What the paper leaves open or contradicts, and what stands here:
+  Eq 3, 6, 7    tau, the number of bins and lambda are not given: 1, and the code's 30 and .8. Eq 3 pairs the entries of P_m,
+                pooled to N_L steps, with those of P_L
+  Eq 9, 20, 26  linear maps commute with interpolation; the cheaper one comes first
   Eq 10         convolutions over time alone; C has one spatial axis
-  Eq 18, 21     the residual form; X_m is added once, as in Eq 15
-  Eq 28         is the square of the mean error: any permutation of the targets gives the same loss. reconstruction='mse' is
-                the mean of squares, 'si_mse' that less half of Eq 28
-  training      needs samples whose missing features are known: each row loses nothing, one or all of what can be diagnosed,
-                equally likely, and the targets are what was there before (hide='none': nothing is hidden, as in the code).
-                A modality that a row never had is no target
-  head          not described: the mean over the observed words where the text is precomputed features, the first token where
-                it is a language model's (pool='mean' | 'first'), then the code's residual layer
-  official      histogram entropy of P_m at full length, mutual information between the two lists of bin counts, the mean of
-                the whole cosine matrix; the convolutions shape the gate alone; transformers see one time step each; one head;
-                no reconstruction loss. Its stale buffers and its loops are not imitated
+  Eq 18         'concatenation or addition' is addition
+  Eq 21         adds X_m again, after Eq 15; it is added once
+  Eq 27, 28     q is the number of samples in Eq 27; in our Eq 28 it counts all numbers of the flagged rows, which changes the
+                scale of L_simse. L_simse is computed per modality, over the rows that are flagged as missing and whose real
+                feature is known, and summed over modalities
+  Eq 28         reads as the square of the mean error over all numbers, or as the squared norm of the mean error over samples.
+                Both are useless as a loss: shuffling the targets among the samples does not change it
+  head          not in the paper: the mean over observed words for precomputed features, the first token of a language model
+                (pool='mean' | 'first'), then the code's residual layer
+  official      histogram entropy of P_m at full length, mutual information of the two lists of bin counts, the mean of the
+                whole cosine matrix; convolutions shape the gate alone; transformers read one time step each; one head
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, View
 from mmlib.models.base import Prediction, System, check_options, masked_mean, task_loss
-from mmlib.models.layers import SelfAttention, TransformerEncoder, mlp, positions, resized
+from mmlib.models.layers import resized
 from mmlib.models.smcir.detector import DMFD, Diagnosis, Features
+from mmlib.models.smcir.generator import CMCG
 from mmlib.models.smcir.language_model import TextEncoder
 
 _CHUNK = 256
-
-
-class _OverTime(nn.Module):
-    """TransE: a transformer encoder over time with sinusoidal places; one step at a time as in the released code."""
-
-    def __init__(self, width: int, heads: int, layers: int, dropout: float, official: bool):
-        super().__init__()
-        self.encoder, self.official = TransformerEncoder(width, heads, layers, dropout), official
-
-    def forward(self, x: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
-        if self.official:
-            return self.encoder(x.flatten(0, 1)[:, None]).view_as(x)
-        return self.encoder(x + positions(x.shape[1], x.shape[2], x))
-
-
-class Align(nn.Module):
-    """Eq 9: E = W_o TransE([W_L X_L || I(W_m X_m, N_L)]), the condition from the text and the modality that is there."""
-
-    def __init__(self, d_L: int, d_m: int, width: int, heads: int, layers: int, dropout: float, official: bool):
-        super().__init__()
-        self.W_L, self.W_m = nn.Linear(d_L, width), nn.Linear(d_m, width)
-        self.transe = _OverTime(2 * width, heads, layers, dropout, official)
-        self.W_o = nn.Linear(2 * width, d_L)
-
-    def forward(self, X_L: Float[Tensor, "B N d_L"], X_m: Float[Tensor, "B _ d_m"]) -> Float[Tensor, "B N d_L"]:
-        joined = torch.cat((self.W_L(X_L), self.W_m(resized(X_m, X_L.shape[1]))), 2)
-        return self.W_o(self.transe(joined))
-
-
-class MSSE(nn.Module):
-    """Multi-scale attention enhancement (Eq 10-14) of a condition C (B, d_L, N_L)."""
-
-    def __init__(self, d: int, official: bool = False):
-        super().__init__()
-        self.official = official
-        self.convolutions = nn.ModuleList([nn.Conv1d(d, d, k, padding=k // 2) for k in (1, 3, 5)])
-        self.fc = nn.Conv1d(3 * d, d, 1)
-        hidden = max(d // 8, 8)  # a LayerNorm over few numbers says little, over one nothing
-        self.W_1, self.norm, self.W_2 = nn.Linear(2 * d, hidden), nn.LayerNorm(hidden), nn.Linear(hidden, d)
-
-    def forward(self, C: Float[Tensor, "B d N"]) -> Float[Tensor, "B d N"]:
-        """MS = Z * A + Z; in the released code C * A + C."""
-        Z = self.fc(torch.cat([conv(C) for conv in self.convolutions], 1))  # Eq 10, 11
-        Q = torch.cat((Z.amax(2), Z.mean(2)), 1)  # Eq 12
-        A = self.W_2(self.norm(self.W_1(Q)).relu()).sigmoid()[..., None]  # Eq 13
-        return C * A + C if self.official else Z * A + Z  # Eq 14
-
-
-class Gamma(nn.Module):
-    """The core transformation (Eq 16-20): MS (B, N_L, d_L) -> a modality of d_m numbers, still in N_L steps."""
-
-    def __init__(self, d_L: int, d_m: int, width: int, n: int, heads: int, layers: int, dropout: float, official: bool):
-        super().__init__()
-        self.norm = nn.LayerNorm(d_L)
-        self.bilstm = nn.LSTM(d_L, width, n, batch_first=True, bidirectional=True)
-        self.transe = _OverTime(2 * width, heads, layers, dropout, official)
-        self.W = mlp(2 * width, width, d_m)
-        self.mha = SelfAttention(d_m, 1 if official else max(h for h in range(1, 5) if d_m % h == 0))
-        self.norm_out = nn.LayerNorm(d_m)
-
-    def forward(self, MS: Float[Tensor, "B N d_L"]) -> Float[Tensor, "B N d_m"]:
-        K_lstm = self.bilstm(self.norm(MS))[0]  # Eq 16
-        K = K_lstm + self.transe(K_lstm)  # Eq 17, 18
-        P = self.W(K)  # Eq 19
-        return self.norm_out(self.mha(P) + P)  # Eq 20 before the interpolation
-
-
-class CMCG(nn.Module):
-    """Context-aware completion generator of one modality (Eq 9-15).
-
-    d_other: width of the other modality that can be there; None where there is only the text.
-    """
-
-    def __init__(
-        self,
-        d_L: int,
-        d_m: int,
-        d_other: int | None,
-        *,
-        width: int,
-        lstm_layers: int,
-        heads: int,
-        layers: int,
-        eta: float,
-        dropout: float,
-        msse: bool,
-        official: bool,
-    ):
-        super().__init__()
-        self.eta = eta
-        shape = dict(heads=heads, layers=layers, dropout=dropout, official=official)
-        self.align = None if d_other is None else Align(d_L, d_other, width, **shape)
-        self.msse = MSSE(d_L, official) if msse else nn.Identity()
-        self.gamma = Gamma(d_L, d_m, width, lstm_layers, **shape)
-
-    def forward(
-        self,
-        X_L: Float[Tensor, "B N d_L"],
-        X_miss: Float[Tensor, "B T d_m"],
-        X_other: Float[Tensor, "B _ _"] | None,
-        there: Bool[Tensor, "B"],
-    ) -> Float[Tensor, "B T d_m"]:
-        """G = eta Gamma(MS) + X_miss (Eq 15). there: rows that have the other modality; the text alone guides the rest."""
-        C = X_L
-        if self.align is not None:
-            rows = there.nonzero().flatten()
-            if len(rows):
-                C = C.index_copy(0, rows, self.align(X_L[rows], X_other[rows]))
-        MS = self.msse(C.transpose(1, 2)).transpose(1, 2)
-        return self.eta * resized(self.gamma(MS), X_miss.shape[1]) + X_miss
-
-
-def reconstruction_loss(
-    real: Float[Tensor, "q *shape"], made: Float[Tensor, "q *shape"], kind: str
-) -> Float[Tensor, ""]:
-    """Eq 28 ('simse'): (sum of r - r^)^2 / q^2 over all q numbers. 'mse': mean squares; 'si_mse': mse - simse / 2."""
-    error = real - made
-    if error.numel() == 0:
-        return error.sum()
-    simse = error.mean() ** 2
-    if kind == "simse":
-        return simse
-    return error.square().mean() - (simse / 2 if kind == "si_mse" else 0)
-
-
-_VARIANTS = {
-    "paper": dict(
-        projection="linear", entropy="norm", indicators="HMS", rule="paper", statistics="batch",
-        reconstruction="simse", hide="random",
-    ),
-    "corrected": dict(
-        projection="unbiased", entropy="histogram", indicators="HM", rule="midway", statistics="running",
-        reconstruction="mse", hide="random",
-    ),
-    "official": dict(
-        projection="linear", entropy="histogram", indicators="HMS", rule="paper", statistics="batch",
-        reconstruction="none", hide="none",
-    ),
-}  # fmt: skip
-_CHOICES = {
-    "projection": ("linear", "unbiased", "aligned"),
-    "entropy": ("norm", "histogram"),
-    "indicators": ("H", "M", "S", "HM", "HS", "MS", "HMS"),
-    "rule": ("paper", "monotone", "midway"),
-    "statistics": ("batch", "running"),
-    "reconstruction": ("simse", "mse", "si_mse", "none"),
-    "hide": ("random", "none"),
+_VARIANTS = ("paper", "corrected", "official")
+_OPTIONS = {  # all values, then that of each variant
+    "projection": (("linear", "unbiased", "aligned"), "linear", "unbiased", "linear"),
+    "entropy": (("norm", "histogram"), "norm", "histogram", "histogram"),
+    "indicators": (("H", "M", "S", "HM", "HS", "MS", "HMS"), "HMS", "HM", "HMS"),
+    "rule": (("paper", "monotone", "midway"), "paper", "midway", "paper"),
+    "statistics": (("batch", "running"), "batch", "running", "batch"),
+    "reconstruction": (("simse", "mse", "si_mse", "none"), "simse", "mse", "none"),
+    "hide": (("random", "none"), "random", "random", "none"),
 }
 
 
 class SMCIR(System):
-    """DMFD finds what is missing, CMCG rebuilds it, a fusion layer reads all (Eq 26).
+    """DMFD diagnoses (Eq 1-8), CMCG rebuilds (Eq 9-25), a linear layer fuses (Eq 26).
 
-    Without DMFD every row is rebuilt from the text and the other modality as they are; without CMCG nothing is rebuilt;
-    without MSSE the condition goes to Gamma as it is. diagnosed: the modalities that DMFD watches, all but the text if None.
-    text_encoder: folder or name of a transformers model that is trained along; the text features are then token ids.
-    Options that are None are the variant's.
+    dmfd=False: every row is rebuilt from the text and the other modality as they are. cmcg=False: nothing is rebuilt.
+    msse=False: the condition goes to Gamma as it is. diagnosed: the modalities that DMFD watches, all but the text if None.
+    text_encoder: folder or name of a transformers model that is trained, too; the text features are then token ids.
+    Options that are None take the variant's value.
     """
 
     def __init__(
-        self,
-        dims: dict[str, int],
-        task: str,
-        outputs: int,
-        *,
-        variant: str = "paper",
-        projection: str | None = None,
-        entropy: str | None = None,
-        rule: str | None = None,
-        statistics: str | None = None,
-        reconstruction: str | None = None,
-        indicators: str | None = None,
-        hide: str | None = None,
-        diagnosed: list[str] | None = None,
-        dmfd: bool = True,
-        msse: bool = True,
-        cmcg: bool = True,
-        alpha: float = 0.5,
-        beta: float = 0.3,
-        gamma: float = 10.0,
-        lam: float = 0.8,
-        tau: float = 1.0,
-        bins: int = 30,
-        eta: float = 0.6,
-        xi: float = 0.2,
-        d: int = 128,
-        width: int = 256,
-        lstm_layers: int = 4,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.1,
-        pool: str | None = None,
-        text: str = "text",
-        text_encoder: str | None = None,
-    ):
+        self, dims: dict[str, int], task: str, outputs: int, *, variant: str = "paper",
+        projection: str | None = None, entropy: str | None = None, indicators: str | None = None, rule: str | None = None,
+        statistics: str | None = None, reconstruction: str | None = None, hide: str | None = None,
+        diagnosed: list[str] | None = None, dmfd: bool = True, msse: bool = True, cmcg: bool = True,
+        tau: float = 1.0, bins: int = 30, alpha: float = 0.5, beta: float = 0.3, gamma: float = 10.0,  # Eq 1-6
+        lam: float = 0.8, eta: float = 0.6, xi: float = 0.2,  # Eq 7, 15, 29
+        d: int = 128, width: int = 256, lstm_layers: int = 4, layers: int = 2, heads: int = 4, dropout: float = 0.1,
+        pool: str | None = None, text: str = "text", text_encoder: str | None = None,
+    ):  # fmt: skip
         super().__init__(dims, task, outputs)
         others = [m for m in dims if m != text]
         if text not in dims or len(others) not in (1, 2):
             raise DataError(
-                f"SMCIR is defined for {text!r}, which it takes for always there, and one or two more modalities; "
+                f"SMCIR is defined for {text!r}, which it assumes to be always present, and one or two more modalities; "
                 f"the data have {', '.join(dims)}"
             )
-        check_options("SMCIR", variant=(variant, tuple(_VARIANTS)))
-        given = dict(
+        check_options("SMCIR", variant=(variant, _VARIANTS))
+        values = dict(
             projection=projection, entropy=entropy, indicators=indicators, rule=rule, statistics=statistics,
             reconstruction=reconstruction, hide=hide,
         )  # fmt: skip
-        chosen = _VARIANTS[variant] | {k: v for k, v in given.items() if v is not None}
+        for name, (choices, *defaults) in _OPTIONS.items():
+            if values[name] is None:
+                values[name] = defaults[_VARIANTS.index(variant)]
+            check_options("SMCIR", **{name: (values[name], choices)})
         self.pool = pool or ("mean" if text_encoder is None else "first")
-        check_options("SMCIR", pool=(self.pool, ("mean", "first")), **{k: (v, _CHOICES[k]) for k, v in chosen.items()})
-        self.reconstruction, self.hide = chosen.pop("reconstruction"), chosen.pop("hide")
-        official = variant == "official"
+        check_options("SMCIR", pool=(self.pool, ("mean", "first")))
         self.diagnosed = others if diagnosed is None else list(diagnosed)
         if not set(self.diagnosed) <= set(others):
             raise DataError(f"SMCIR: diagnosed {', '.join(self.diagnosed)} must be among {', '.join(others)}")
-        self.batch_dependent = dmfd and cmcg and chosen["statistics"] == "batch"
+        self.reconstruction, self.hide = values.pop("reconstruction"), values.pop("hide")
         self.text, self.others, self.xi = text, others, xi
+        self.batch_dependent = dmfd and cmcg and values["statistics"] == "batch"
         self.encoder = None if text_encoder is None else TextEncoder(text_encoder)
         widths = dims if self.encoder is None else dims | {text: self.encoder.width}
-        self.dmfd = None
-        if dmfd:
-            self.dmfd = DMFD(
-                widths, text, d, alpha=alpha, beta=beta, gamma=gamma, lam=lam, tau=tau, bins=bins,
-                official=official, **chosen,
-            )  # fmt: skip
-        other = {m: next((widths[o] for o in others if o != m), None) for m in others}
+        scores = dict(alpha=alpha, beta=beta, gamma=gamma, lam=lam, tau=tau, bins=bins, official=variant == "official")
+        self.dmfd = DMFD(widths, text, d, **scores, **values) if dmfd else None
+        shape = dict(width=width, lstm_layers=lstm_layers, heads=heads, layers=layers, dropout=dropout)
+        shape |= dict(eta=eta, msse=msse, official=variant == "official")
+        third = {m: next((widths[o] for o in others if o != m), None) for m in others}
         self.cmcg = nn.ModuleDict()
         for m in self.diagnosed if cmcg else ():
-            self.cmcg[m] = CMCG(
-                widths[text], widths[m], other[m], width=width, lstm_layers=lstm_layers, heads=heads, layers=layers,
-                eta=eta, dropout=dropout, msse=msse, official=official,
-            )  # fmt: skip
+            self.cmcg[m] = CMCG(widths[text], widths[m], third[m], **shape)
         self.W = nn.ModuleDict({m: nn.Linear(d_m, d) for m, d_m in widths.items()})
         self.W_f = nn.Linear(len(dims) * d, d)
         self.residual, self.dropout, self.head = nn.Linear(d, d), nn.Dropout(dropout), nn.Linear(d, outputs)
 
-    def setup(self, train: View) -> None:
-        if self.dmfd is not None:
-            was_training = self.training
-            self.eval()
-            self.dmfd.fit(lambda: (self.read(batch) for batch in train.batches(_CHUNK)))
-            self.train(was_training)
-
-    def parameters_of(self, stage: str) -> list[nn.Parameter]:
-        return [p for p in self.parameters() if p.requires_grad]
+    def predict(self, batch: Batch) -> Prediction:
+        x = self.read(batch)
+        return self._decide(self.complete(x, self.states(x)), batch)
 
     def read(self, batch: Batch) -> Features:
         """X_L, X_V, X_A: zeros where nothing was observed; the text through its encoder, if it has one.
@@ -304,7 +137,7 @@ class SMCIR(System):
         if not bool(present.all()):
             row = int(batch.index[(~present).nonzero()[0]])
             raise DataError(
-                f"row {row} has no {self.text!r}, which SMCIR takes for always there; use a protocol that keeps it, or "
+                f"row {row} has no {self.text!r}, which SMCIR assumes to be always present; use a protocol that keeps it, or "
                 "only rows that have it"
             )
         x = {m: v.masked_fill(~batch.observed[m][..., None], 0) for m, v in batch.x.items()}
@@ -320,7 +153,7 @@ class SMCIR(System):
         return {m: self.dmfd(x, m, P_L) for m in self.diagnosed}
 
     def states(self, x: Features) -> dict[str, Int[Tensor, "B"]]:
-        """Eq 8, per modality (B,): 0 there, 1 missing, 2 missing with every other one. Without DMFD all are 1."""
+        """Eq 8, per modality (B,): 0 present, 1 missing, 2 missing with every other one. Without DMFD all are 1."""
         L = x[self.text]
         if self.dmfd is None:
             return {m: L.new_ones(len(L), dtype=torch.long) for m in self.diagnosed}
@@ -329,7 +162,7 @@ class SMCIR(System):
         return {m: flag + both for m, flag in missing.items()}
 
     def complete(self, x: Features, states: dict[str, Int[Tensor, "B"]]) -> Features:
-        """Eq 21-25: flagged rows gathered, generated once per modality, put back; all others as they are."""
+        """Eq 21-25: the rows that are flagged are gathered, generated once per modality, and put back."""
         out = dict(x)
         for m, generator in self.cmcg.items():
             rows = (states[m] > 0).nonzero().flatten()
@@ -344,28 +177,31 @@ class SMCIR(System):
         N = x[self.text].shape[1]
         return self.W_f(torch.cat([self.W[m](resized(v, N)) for m, v in x.items()], 2))
 
+    def _decide(self, x: Features, batch: Batch) -> Prediction:
+        """Eq 26 and the head."""
+        fused = self.fuse(x)
+        h = fused[:, 0] if self.pool == "first" else masked_mean(fused, batch.observed[self.text])
+        h = h + self.dropout(self.residual(self.dropout(h)).tanh())
+        return Prediction(self.head(h), representation=h)
+
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        """Eq 29: L_task + xi L_simse; the latter over what was rebuilt and is known."""
+        """Eq 29: L_task + xi L_simse; the latter over flagged rows whose real feature is known."""
         clean = self.read(batch)
         x = self._hidden(clean)
         if self.dmfd is not None and self.encoder is not None:
             self.dmfd.follow({m: v.detach() for m, v in clean.items()})
         states = self.states(x)
         out = self.complete(x, states)
-        logits, target = self._decide(out, batch).logits, batch.target
+        logits = self._decide(out, batch).logits
         if self.task == "regression":
-            terms = {"task": nn.functional.l1_loss(logits.squeeze(1), target)}  # Eq 27
+            terms = {"task": nn.functional.l1_loss(logits.squeeze(1), batch.target)}  # Eq 27
         else:
-            terms = {"task": task_loss(logits, target, self.task)}
+            terms = {"task": task_loss(logits, batch.target, self.task)}
         if self.reconstruction != "none" and self.xi and self.cmcg:
-            known = {m: (states[m] > 0) & batch.present[m] for m in self.cmcg}
-            errors = [reconstruction_loss(clean[m][k], out[m][k], self.reconstruction) for m, k in known.items()]
+            rows = {m: (states[m] > 0) & batch.present[m] for m in self.cmcg}
+            errors = [reconstruction_loss(clean[m][r], out[m][r], self.reconstruction) for m, r in rows.items()]
             terms["reconstruction"] = self.xi * sum(errors)
         return terms
-
-    def predict(self, batch: Batch) -> Prediction:
-        x = self.read(batch)
-        return self._decide(self.complete(x, self.states(x)), batch)
 
     def _hidden(self, x: Features) -> Features:
         """Each row without none, one or all of the modalities that are not text, equally likely."""
@@ -373,11 +209,28 @@ class SMCIR(System):
             return x
         L, M = x[self.text], len(self.others)
         pattern = torch.randint(2**M, (len(L),), device=L.device)
-        gone = {m: (pattern >> i) % 2 == 1 for i, m in enumerate(self.others)}
-        return {m: v if m == self.text else v.masked_fill(gone[m][:, None, None], 0) for m, v in x.items()}
+        hide = {m: (pattern >> i) % 2 == 1 for i, m in enumerate(self.others)}
+        return {m: v if m == self.text else v.masked_fill(hide[m][:, None, None], 0) for m, v in x.items()}
 
-    def _decide(self, out: Features, batch: Batch) -> Prediction:
-        fused = self.fuse(out)
-        o = fused[:, 0] if self.pool == "first" else masked_mean(fused, batch.observed[self.text])
-        o = o + self.dropout(self.residual(self.dropout(o)).tanh())
-        return Prediction(self.head(o), representation=o)
+    def setup(self, train: View) -> None:
+        if self.dmfd is not None:
+            training = self.training
+            self.eval()
+            self.dmfd.fit(lambda: (self.read(batch) for batch in train.batches(_CHUNK)))
+            self.train(training)
+
+    def parameters_of(self, stage: str) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]
+
+
+def reconstruction_loss(
+    real: Float[Tensor, "q *shape"], generated: Float[Tensor, "q *shape"], kind: str
+) -> Float[Tensor, ""]:
+    """Eq 28 ('simse'): (sum of r - r^)^2 / q^2 over all q numbers. 'mse': mean squares; 'si_mse': mse - simse / 2."""
+    error = real - generated
+    if error.numel() == 0:
+        return error.sum()
+    simse = error.mean() ** 2
+    if kind == "simse":
+        return simse
+    return error.square().mean() - (simse / 2 if kind == "si_mse" else 0)
