@@ -1,14 +1,14 @@
-"""What is measured, beside what is printed: rows, intervals, tables, figures, ranks, verdicts, the README's blocks."""
+"""What is measured, compared with what is printed: rows, tables, figures, ranks, claims, and the README's results."""
 
 from mmlib.report.as_printed import flattened_f1_micro, relative_error
-from mmlib.report.claims import page
-from mmlib.report.intervals import corrected_interval
+from mmlib.report.claims.page import page, verdicts
+from mmlib.report.intervals import corrected_interval, paired
 from mmlib.report.published import TABLES
 from mmlib.report.rows import by_pattern, mean_and_deviation, reported, results
 from mmlib.report.summary import summary
-from mmlib.report.tables import compare_table
+from mmlib.report.tables import compare_table, show_table
 
 __all__ = [
     "TABLES", "by_pattern", "compare_table", "corrected_interval", "flattened_f1_micro", "mean_and_deviation", "page",
-    "relative_error", "reported", "results", "summary",
+    "paired", "relative_error", "reported", "results", "show_table", "summary", "verdicts",
 ]  # fmt: skip

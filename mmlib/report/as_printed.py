@@ -1,4 +1,4 @@
-"""Formulas as the papers and their released code compute them, which are not what they are called."""
+"""Formulas as the papers and their released code compute them, where the result is not what its name says."""
 
 import math
 
@@ -23,9 +23,9 @@ def flattened_f1_micro(logits: Float[Tensor, "N C"], target: Tensor) -> float:
 
 
 def relative_error(full: float, missing: float) -> float:
-    """SIM-C's degradation in percent (Table 2): the score lost by missing modalities, relative to the score left.
+    """SIM-C's degradation in percent (Table 2): the loss of score by missing modalities, relative to the remaining score.
 
-    full, missing: non-negative scores, higher is better. nan unless missing < full; inf where nothing is left.
+    full, missing: non-negative scores, higher is better. nan unless missing < full; inf where missing is 0.
     """
     if not 0 <= missing < full:
         return math.nan
@@ -33,5 +33,8 @@ def relative_error(full: float, missing: float) -> float:
 
 
 def equation_7(right: torch.Tensor, size: torch.Tensor, weights: torch.Tensor) -> float:
-    """ADMC's WA as printed, of (C,) each: TP_i + TN_i, samples of class i ("N_i"), weights of the classes."""
+    """ADMC's WA as printed in Eq 7; it can exceed 1.
+
+    right: (C,) TP_i + TN_i. size: (C,) samples of class i, the paper's N_i. weights: (C,) of the classes.
+    """
     return float((weights * right).sum() / (weights * size).sum())

@@ -1,9 +1,9 @@
 """The papers' figures drawn with our numbers, at the size in which they are printed.
 
 Every function is named after the figure that it redraws and returns a Figure that pyplot no longer holds. Lines come from
-the rows of `mmlib.report.rows.results`: means over five seeds with a band of one standard deviation. Maps and clouds of points
-come from one run each (seed 0): the files of data/results/figures, which the notebooks write beside their figures.
-`drawn()` draws everything, `write` makes files of it. The papers' diagrams of networks hold no data and are not redrawn.
+the rows of `rows.results`: means over five seeds with a band of one standard deviation. Maps and clouds of points come
+from one run each (seed 0): the files of data/results/figures, which the papers' notebooks write. `draw_all` draws every
+figure, `write` saves them. The papers' diagrams of networks show no data and are not redrawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmlib import files
-from mmlib.report.rows import results
+from mmlib.report.rows import ROOT, Rows, SystemName, by_seed, conditions_like, results, score
 from mmlib.show import curves, maps, theme
 
-POINTS = Path(__file__).parents[2] / "data" / "results" / "figures"
+POINTS = ROOT / "data" / "results" / "figures"
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and two with the gap between
 THEME = theme.THEME | {
     "axes.labelsize": 8,
@@ -36,27 +36,30 @@ THEME = theme.THEME | {
 }
 _GREY = {"color": "0.45", "lw": 0.8, "zorder": 1.5}
 _STYLES = {  # apart in marker or dashes, too: for the colour-blind and for print in grey
-    "UMDF": {"color": theme.PALETTE[0], "marker": "o", "zorder": 2.2},
-    "UMDF cloned streams": {"color": theme.PALETTE[1], "marker": "s"},
-    "UMDF w/o L_fea": {"color": theme.PALETTE[1], "marker": "s"},
-    "UMDF w/o L_logits": {"color": theme.PALETTE[2], "marker": "^"},
-    "UMDF w/o MCIM": {"color": theme.PALETTE[3], "marker": "v"},
-    "UMDF w/o DFIM": {"color": theme.PALETTE[4], "marker": "D"},
-    "zero fill": {**_GREY, "ls": (0, (5, 2))},
-    "zero fill + modality dropout": {**_GREY, "ls": (0, (4, 1.5, 1, 1.5))},
-    "prior": {**_GREY, "ls": (0, (1, 1.5))},
-    "oracle": {"color": "black", "lw": 0.8, "zorder": 1.9},
+    ("UMDF", ""): {"color": theme.PALETTE[0], "marker": "o", "zorder": 2.2},
+    ("UMDF", "cloned streams"): {"color": theme.PALETTE[1], "marker": "s"},
+    ("UMDF", "w/o L_fea"): {"color": theme.PALETTE[1], "marker": "s"},
+    ("UMDF", "w/o L_logits"): {"color": theme.PALETTE[2], "marker": "^"},
+    ("UMDF", "w/o MCIM"): {"color": theme.PALETTE[3], "marker": "v"},
+    ("UMDF", "w/o DFIM"): {"color": theme.PALETTE[4], "marker": "D"},
+    ("zero fill", ""): {**_GREY, "ls": (0, (5, 2))},
+    ("zero fill + modality dropout", ""): {**_GREY, "ls": (0, (4, 1.5, 1, 1.5))},
+    ("prior", ""): {**_GREY, "ls": (0, (1, 1.5))},
+    ("oracle", ""): {"color": "black", "lw": 0.8, "zorder": 1.9},
 }
-_TRIVIAL = ("zero fill", "zero fill + modality dropout", "prior")
+_UMDF, _CLONED, *_ABLATIONS = [system for system in _STYLES if system[0] == "UMDF"]
+_COLUMNS = ["dataset", "method", "variant", "condition", "metric", "seed", "value"]
+_PRIOR, _ORACLE = ("prior", ""), ("oracle", "")
+_BASELINES = [("zero fill", ""), ("zero fill + modality dropout", ""), _PRIOR]
 
 
 @plt.rc_context(THEME)
 def simc_fig1(points: pd.DataFrame) -> Figure:
     """SIM-C, Figure 1: t-SNE of real and imputed embeddings of test films under complex_20_40_40.
 
-    points: columns as of `plots.embedding_points`. Below each map stands what the paper has no number for: the balanced
-    accuracy with which a linear classifier tells real from imputed embeddings. Differs: films of `mmimdb_subset`, posters
-    through EfficientNet-lite0 and plots through MiniLM instead of CLIP; SIM-C alone, at the paper's learning rate.
+    points: columns as of `show.embedding_points`. Below each map stands a number that the paper does not have: the
+    balanced accuracy with which a linear classifier tells real from imputed embeddings. Differs: films of `mmimdb_subset`,
+    posters through EfficientNet-lite0 and plots through MiniLM instead of CLIP; SIM-C alone, at the paper's learning rate.
     """
     require_columns(points, ["modality", "kind", "x", "y", "accuracy"], "simc_fig1")
     parts = list(points.groupby("modality", sort=False))
@@ -74,7 +77,7 @@ def simc_fig1(points: pd.DataFrame) -> Figure:
 def smcir_fig2(points: pd.DataFrame) -> Figure:
     """SMCIR, Figure 2: predicted against true sentiment of test clips, a line for each method, a column for each condition.
 
-    points: columns as of `plots.agreement_points`. Colour is the true value, -3 to 3; the dashed line is a perfect
+    points: columns as of `show.agreement_points`. Colour is the true value, -3 to 3; the dashed line is a perfect
     prediction. In each panel: mean absolute error and slope of the least-squares line. Differs: the methods (SMCIR as
     printed and corrected, zero fill with modality dropout) and the features (`mosi_bclstm`, one vector per modality).
     """
@@ -100,11 +103,13 @@ def smcir_fig2(points: pd.DataFrame) -> Figure:
 def smcir_fig3(rows: pd.DataFrame) -> Figure:
     """SMCIR, Figure 3: the share of test clips in which the detector misses a modality, against the share that lacks it.
 
-    rows: of `results("smcir")`. A detector that is right draws the broad line. The true share is 0 for complete clips,
-    1 for text alone, and about a half under random holes, where it follows from the rows: share diagnosed times precision,
-    over recall. Differs: the paper draws what is diagnosed and never what is true; clips of MOSI (`mosi_bclstm`), of
-    ICT-MMMO for want of MOSEI, and synthetic ones; the detector as printed, of the released code, and corrected.
+    rows: of `results("smcir")`. A detector that is right lies on the broad line. The true share is 0 for complete clips,
+    1 for text alone, and about a half where modalities are missing at random; there it follows from the rows as share
+    diagnosed times precision, over recall. Differs: the paper draws the share diagnosed without the true share; clips of
+    MOSI (`mosi_bclstm`), of ICT-MMMO in place of MOSEI, and synthetic ones; the detector as printed, of the released code,
+    and corrected.
     """
+    require_columns(rows, _COLUMNS, "smcir_fig3")
     sets = {"mosi_bclstm": "(a) MOSI, one vector each", "mmmo": "(b) ICT-MMMO", "synthetic mosi": "(c) synthetic"}
     detectors = {"": "as printed", "official": "released code", "corrected": "corrected"}
     figure, panels = _panels(PAGE, 2.5, 1, len(sets), sharex=True, sharey=True)
@@ -127,20 +132,22 @@ def umdf_fig3(rows: pd.DataFrame) -> Figure:
     """UMDF, Figure 3: mean absolute error and F1 against the frame missing rate p.
 
     rows: of `results("umdf")`. At p = 1 each clip keeps one frame. Differs: clips of MOSI twice, as MiniLM tokens with
-    one openSMILE vector (a) and as one vector per modality (b), and synthetic ones with their oracle (c), for want of MOSEI;
-    beside UMDF its form that integrates each view with itself and rows without an idea, instead of published methods.
+    one openSMILE vector (a) and as one vector per modality (b), and synthetic ones with their oracle (c), in place of
+    MOSEI; UMDF is compared with baselines and with its form that integrates each view with itself, not with published
+    methods.
     """
+    require_columns(rows, _COLUMNS, "umdf_fig3")
     sets = {
         "mosi": "(a) MOSI, words and one vector",
         "mosi_bclstm": "(b) MOSI, one vector each",
         "synthetic mosi": "(c) synthetic",
     }
-    systems = ["UMDF", "UMDF cloned streams", *_TRIVIAL]
+    systems = [_UMDF, _CLONED, *_BASELINES]
     figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
-        known = [*systems, "oracle"] if dataset.startswith("synthetic") else systems
-        _rates(column[0], rows, dataset, "mae", known)
-        _rates(column[1], rows, dataset, "f1_non0", known, percent=True)
+        here = [*systems, _ORACLE] if dataset.startswith("synthetic") else systems
+        _rates(column[0], rows, dataset, "mae", here)
+        _rates(column[1], rows, dataset, "f1_non0", here, percent=True)
         column[0].set_title(title)
         column[1].set_xlabel("frame missing rate p")
     panels[0, 0].set_ylabel("MAE")
@@ -156,10 +163,11 @@ def umdf_fig4(rows: pd.DataFrame) -> Figure:
     rows: of `results("umdf")`. Differs: text as MiniLM sentence vector and audio as GeMAPS statistics, no video, so a
     frame that is lost is a modality that is lost; the systems as in `umdf_fig3`.
     """
+    require_columns(rows, _COLUMNS, "umdf_fig4")
     emotions = {"happy": "f1_1", "sad": "f1_3", "angry": "f1_0", "neutral": "f1_2"}
     figure, panels = _panels(PAGE, 2.2, 1, len(emotions), sharex=True, sharey=True)
     for panel, (emotion, metric) in zip(panels.flat, emotions.items(), strict=True):
-        _rates(panel, rows, "iemocap", metric, ["UMDF", "UMDF cloned streams", *_TRIVIAL], percent=True)
+        _rates(panel, rows, "iemocap", metric, [_UMDF, _CLONED, *_BASELINES], percent=True)
         panel.set(title=emotion, xlabel="frame missing rate p")
     panels[0, 0].set_ylabel("F1 (%)")
     _legend(figure, 5)
@@ -171,17 +179,18 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
     """UMDF, Figure 5: ablations against the frame missing rate p, on clips of MOSI.
 
     rows: of `results("umdf")`. Differs: one vector per modality (`mosi_bclstm`), so a frame that is lost is a modality
-    that is lost; rows without an idea stand beside.
+    that is lost; two baselines are drawn, too.
     """
-    ablations = ["UMDF", *(s for s in _STYLES if s.startswith("UMDF w/o"))]
+    require_columns(rows, _COLUMNS, "umdf_fig5")
+    systems = [_UMDF, *_ABLATIONS]
     figure, panels = _panels(COLUMN, 4.3, 2, 1, sharex=True)
     for panel, (metric, name) in zip(panels.flat, {"mae": "MAE", "f1_non0": "F1 (%)"}.items(), strict=True):
         percent = metric != "mae"
-        _rates(panel, rows, "mosi_bclstm", metric, [*ablations, *_TRIVIAL[:2]], percent, alpha=0.08)
-        for k, line in enumerate(panel.lines[: len(ablations)]):
-            line.set_markevery((k, len(ablations)))  # the lines are one upon another: so each shows somewhere
-        # Drawn as a line, so far from the others, it would press them together.
-        guess = _by_rate(rows, "mosi_bclstm", metric, "prior")["mean"].iloc[0]
+        _rates(panel, rows, "mosi_bclstm", metric, [*systems, *_BASELINES[:2]], percent, alpha=0.08)
+        for k, line in enumerate(panel.lines[: len(systems)]):
+            line.set_markevery((k, len(systems)))  # the lines overlap: with markers in turn each can be seen
+        # The prior is far from the other lines: drawn as a line, it would press them together.
+        guess = _by_rate(rows, "mosi_bclstm", metric, _PRIOR)["mean"].iloc[0]
         note = f"prior: {100 * guess:.1f} \N{DOWNWARDS ARROW}" if percent else f"prior: {guess:.2f} \N{UPWARDS ARROW}"
         at = {"y": 0.05, "va": "bottom"} if percent else {"y": 0.95, "va": "top"}
         panel.text(0.03, s=note, size=7, color="0.35", transform=panel.transAxes, **at)
@@ -195,7 +204,7 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
 def umdf_fig6(points: pd.DataFrame) -> Figure:
     """UMDF, Figure 6: t-SNE of joint representations of MOSI's test clips, text alone with half of its frames lost.
 
-    points: columns as of `plots.representation_points`. Below each map: the balanced accuracy with which a linear classifier
+    points: columns as of `show.representation_points`. Below each map: the balanced accuracy with which a linear classifier
     tells negative from positive in the representation itself. Differs: MiniLM tokens; the methods; orange, blue and grey
     in the place of red, blue and green, which not everyone can tell apart.
     """
@@ -213,19 +222,17 @@ def umdf_fig6(points: pd.DataFrame) -> Figure:
 def admc_fig3(points: pd.DataFrame) -> Figure:
     """ADMC, Figure 3: one t-SNE map of real and generated features of IEMOCAP for each start step n.
 
-    points: columns as of `plots.generation_points`. Each modality is generated from the other. Below each map: the balanced
+    points: columns as of `show.generation_points`. Each modality is generated from the other. Below each map: the balanced
     accuracies with which a linear classifier tells generated from real. Differs: text as MiniLM sentence vector and audio
-    as GeMAPS statistics, no video; 100 samples, not 600; no MIntRec, whose public copy has one modality alone.
+    as GeMAPS statistics, no video; 100 samples, not 600; no MIntRec, of which only text is public.
     """
     require_columns(points, ["panel", "modality", "kind", "x", "y", "accuracy"], "admc_fig3")
     parts = list(points.groupby("panel", sort=False))
     figure, panels = _panels(PAGE, 2.3, 1, len(parts), sharex=True, sharey=True)
     for panel, (n, rows) in zip(panels.flat, parts, strict=True):
         maps.draw_generations(panel, rows, size=3)
-        told = [
-            f"{m} {accuracy:.2f}" for m, accuracy in rows.groupby("modality", sort=False)["accuracy"].first().items()
-        ]
-        _map(panel, n, f"linear accuracy\n{', '.join(told)}")
+        accuracies = rows.groupby("modality", sort=False)["accuracy"].first()
+        _map(panel, n, f"linear accuracy\n{', '.join(f'{m} {accuracy:.2f}' for m, accuracy in accuracies.items())}")
     _legend(figure, 4, markerscale=2, handlelength=1)
     return figure
 
@@ -234,10 +241,10 @@ FROM_ROWS = (smcir_fig3, umdf_fig3, umdf_fig4, umdf_fig5)
 FROM_POINTS = (simc_fig1, smcir_fig2, umdf_fig6, admc_fig3)
 
 
-def drawn() -> dict[str, Figure]:
+def draw_all() -> dict[str, Figure]:
     """Every figure by its name, such as "umdf_fig6", from the committed numbers.
 
-    Raises ValueError where a file of points is not there or the numbers lack what a figure shows.
+    Raises ValueError where a file of points or a column of it is absent, MissingRows where rows are absent.
     """
     figures = {draw.__name__: draw(results(draw.__name__.split("_")[0])) for draw in FROM_ROWS}
     figures |= {draw.__name__: draw(read_points(draw.__name__)) for draw in FROM_POINTS}
@@ -266,52 +273,43 @@ def read_points(name: str) -> pd.DataFrame:
 
 def _rates(
     panel: Axes,
-    rows: pd.DataFrame,
+    rows: Rows,
     dataset: str,
     metric: str,
-    systems: Sequence[str],
+    systems: Sequence[SystemName],
     percent: bool = False,
     alpha: float = 0.15,
 ) -> None:
     """A line for each system: a metric against the frame missing rate."""
     for system in systems:
         part = _by_rate(rows, dataset, metric, system) * (100 if percent else 1)
-        style = {"label": _label(system), **_STYLES[system]}
+        style = {"label": _label(" ".join(system).strip()), **_STYLES[system]}
         curves.draw_line(panel, part.index.to_numpy(), part["mean"].to_numpy(), part["std"].to_numpy(), alpha, **style)
     panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
 
-def _label(system: str) -> str:
-    return system.replace("UMDF w/o", "w/o").replace("UMDF cloned", "UMDF, cloned")
+def _label(name: str) -> str:
+    return name.replace("UMDF w/o", "w/o").replace("UMDF cloned", "UMDF, cloned")
 
 
-def _by_rate(rows: pd.DataFrame, dataset: str, metric: str, system: str) -> pd.DataFrame:
+def _by_rate(rows: Rows, dataset: str, metric: str, system: SystemName) -> pd.DataFrame:
     """Mean and deviation over seeds at each frame missing rate."""
-    require_columns(rows, ["dataset", "method", "variant", "condition", "metric", "seed", "value"], "UMDF")
-    named = (rows["method"] + " " + rows["variant"]).str.strip()
-    rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & (named == system)]
-    p = rows["condition"].str.extract(r"^frames\(([\d.]+)\)$", expand=False).astype(float)
-    if p.isna().all():
-        raise ValueError(f"figures: no row has {metric} of {system!r} on {dataset!r} under frames(p)")
-    return rows.groupby(p)["value"].agg(["mean", "std"])
+    conditions = conditions_like(rows, dataset, r"frames\([\d.]+\)")
+    values = by_seed(rows, dataset, system, metric, conditions)
+    rates = [float(c.removeprefix("frames(").removesuffix(")")) for c in conditions]
+    return pd.DataFrame({"mean": values.mean(), "std": values.std()}).set_axis(rates)
 
 
-def _diagnosed(
-    rows: pd.DataFrame, dataset: str, variant: str, modality: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _diagnosed(rows: Rows, dataset: str, variant: str, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """True share of clips that lack the modality, ascending, and mean and deviation of the share diagnosed."""
-    require_columns(rows, ["dataset", "method", "variant", "condition", "metric", "seed", "value"], "smcir_fig3")
-    rows = rows[(rows["dataset"] == dataset) & (rows["method"] == "SMCIR")]
-    said = rows[(rows["variant"] == variant) & (rows["metric"] == f"diagnosed_{modality}")]
-    said = said.groupby("condition")["value"].agg(["mean", "std"])
     conditions = ["complete", "patterns(keep=text)", "available(text)"]
-    if lacking := [c for c in conditions if c not in said.index]:
-        raise ValueError(f"figures: no row has diagnosed_{modality} of {variant!r} on {dataset!r} under {lacking[0]!r}")
-    # Whoever judges, the truth is the same: taken from the detector that finds something with every seed.
-    found = rows[(rows["variant"] == "corrected") & (rows["condition"] == conditions[1])]
-    found = found.pivot(index="seed", columns="metric", values="value")
-    truth = found[f"diagnosed_{modality}"] * found[f"precision_{modality}"] / found[f"recall_{modality}"]
-    return np.array([0, truth.mean(), 1]), *said.loc[conditions].to_numpy().T
+    shares = by_seed(rows, dataset, ("SMCIR", variant), f"diagnosed_{modality}", conditions)
+    # The truth is the same for every detector: taken from the detector that finds something with every seed.
+    diagnosed, precision, recall = (
+        score(rows, dataset, ("SMCIR", "corrected"), f"{quantity}_{modality}", conditions[1:2])
+        for quantity in ("diagnosed", "precision", "recall")
+    )
+    return np.array([0, (diagnosed * precision / recall).mean(), 1]), shares.mean().to_numpy(), shares.std().to_numpy()
 
 
 def _panels(width: float, height: float, lines: int, columns: int, **shared) -> tuple[Figure, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Every published table: its metrics, its systems, and the rows of ours that stand beside."""
+"""The published tables: their metrics, their systems, and which of our rows are compared with them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,22 +6,26 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mmlib.models.simc import SIMC_CONFIGURATIONS
-from mmlib.report import as_printed
-from mmlib.report.rows import FOLDS
+from mmlib.report.as_printed import relative_error
+from mmlib.report.rows import FOLDS, SystemName
 
-PEERS = (
-    "zero fill", "zero fill + modality dropout", "zero fill, text kept", "zero fill, complete rows only", "mean fill",
-    "text alone", "best single modality", "prior", "all zeros",
+TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}
+"""The papers: name in data/results and data/reported -> name in print."""
+DROPOUT = "zero fill + modality dropout"
+"""The baseline against which methods are compared: modalities hidden in training, zeros for missing ones at test."""
+BASELINES = (
+    "zero fill", DROPOUT, "zero fill, text kept", "zero fill, complete rows only", "mean fill", "text alone",
+    "best single modality", "prior", "all zeros",
 )  # fmt: skip
-"""The trivial rows. What each does: mmlib/models/trivial.py."""
+"""Methods that do not model missing modalities: mmlib/models/yardsticks/trivial.py."""
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric of a published table, and which of ours it is.
 
-    printed: its name in data/reported. ours: its name in data/results. meaning: what it counts, for captions. unit: our
-    fractions times this are in the unit of the table. digits: of ours, where the paper's stand as printed.
+    printed: its name in data/reported. ours: its name in data/results. meaning: what it counts, for captions.
+    unit: multiplier from our fraction to the table's unit. digits: decimals of our numbers. lower: lower is better.
     """
 
     printed: str
@@ -34,35 +38,33 @@ class Metric:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table: what it shows and which of our systems its lines are.
+    """A published table: what it shows, and which of our systems belong to its lines.
 
-    lines: printed method -> our (method, variant)s, the paper's own method first. beside: our data sets -> the
-    published one. extra: variants of ours that the table does not have. columns: of our frame, 'condition' or 'metric'
-    (then everything is available). own: number of the table that prints the own method, if not this. derive: from our
-    rows of a metric to those of the table. not_run: what has no counterpart here -> why.
+    lines: printed method -> our systems, the paper's own method first. corpora: our data set -> the published one.
+    extra: systems of ours that the table does not have. columns: 'condition', or 'metric' where everything is available.
+    own: number of the table that prints the paper's own method, where this table does not. derive: from our scores of a
+    metric (see `rows.scores`) to those of the table. not_run: (what we have no rows for, why).
     """
 
     shows: str
     metrics: tuple[Metric, ...]
-    lines: Mapping[str, tuple[tuple[str, str], ...]]
-    beside: Mapping[str, str]
-    extra: tuple[tuple[str, str], ...] = ()
+    lines: Mapping[str, tuple[SystemName, ...]]
+    corpora: Mapping[str, str]
+    extra: tuple[SystemName, ...] = ()
     columns: str = "condition"
     own: str = ""
     derive: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     not_run: tuple[tuple[str, str], ...] = ()
 
 
-def _relative_errors(rows: pd.DataFrame) -> pd.DataFrame:
-    """SIM-C's Error (%) of a run against the run of its method and seed on complete films; nan where none is lost."""
-    wide = rows.pivot(index=["method", "variant", "seed"], columns="column", values="value")
-    for name in wide.columns.drop(SIMC_CONFIGURATIONS[0]):
-        pairs = zip(wide[SIMC_CONFIGURATIONS[0]], wide[name])
-        wide[name] = [as_printed.relative_error(full, missing) for full, missing in pairs]
-    return wide.drop(columns=SIMC_CONFIGURATIONS[0]).melt(ignore_index=False).reset_index()
+def _relative_errors(scores: pd.DataFrame) -> pd.DataFrame:
+    """SIM-C's Error (%) of a run against the run of its system and seed on complete films; nan where nothing is lost."""
+    complete, *missing = SIMC_CONFIGURATIONS
+    pairs = {c: zip(scores[complete], scores[c]) for c in missing}
+    return pd.DataFrame({c: [relative_error(*pair) for pair in pairs[c]] for c in missing}, scores.index)
 
 
-def _variants(method: str, *variants: str) -> tuple[tuple[str, str], ...]:
+def _variants(method: str, *variants: str) -> tuple[SystemName, ...]:
     return tuple((method, v) for v in variants)
 
 
@@ -74,12 +76,14 @@ _SENTIMENT = (
     _MAE,
     _CORR,
     Metric("acc2_non0", "acc2_non0", "accuracy in %, negative against positive without neutral clips"),
-    Metric("f1_non0", "f1_non0", "weighted F1 in %, the same"),
+    Metric("f1_non0", "f1_non0", "weighted F1 in %, on the same clips"),
     Metric("acc2_has0", "acc2_has0", "accuracy in %, negative against the rest"),
-    Metric("f1_has0", "f1_has0", "weighted F1 in %, the same"),
+    Metric("f1_has0", "f1_has0", "weighted F1 in %, on the same clips"),
 )
-_CELLS = "cell accuracy, which the released code calls F-micro; the others were presumably scored by a true micro-F1"
-_UMDF_F1 = Metric("f1", "f1_non0", "F1 in %, negative against positive, weighted, neutral clips left out as MulT does")
+_CELLS = (
+    "cell accuracy, which the released code calls F-micro; the other methods were presumably scored by a true micro-F1"
+)
+_UMDF_F1 = Metric("f1", "f1_non0", "F1 in %, negative against positive, weighted, without neutral clips as in MulT")
 EMOTIONS = {"happy": 1, "sad": 3, "angry": 0, "neutral": 2}  # the order of the archive's labels is alphabetical
 _SIMC = {
     "SIM-C": _variants(
@@ -88,9 +92,9 @@ _SIMC = {
     )
 }
 _SIMC_FILMS = {"mmimdb_subset": "MM-IMDb"}
-_SIMC_NOT_RUN = (("MM-IMDb with CLIP embeddings and 27 genres", "no CLIP embeddings of the films at hand"),)
+_UMDF = {"UMDF": _variants("UMDF", "")}
+_UMDF_ABLATIONS = {f"UMDF {v}": _variants("UMDF", v) for v in ("w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM")}
 _UMDF_EXTRA = _variants("UMDF", "cloned streams", "complete rows only")
-_UMDF_ABLATIONS = {f"UMDF {v}": (("UMDF", v),) for v in ("w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM")}
 _ADMC = {
     "MMCR": _variants("ADMC", "", "official"),
     "MMCR w/o ITFN": _variants("ADMC", "w/o ITFN"),
@@ -100,79 +104,52 @@ _UTTERANCES = {"iemocap": "IEMOCAP", FOLDS: "IEMOCAP", "synthetic iemocap": "IEM
 _SMCIR = {"SMCIR": _variants("SMCIR", "", "corrected", "official")}
 _THREE = ("mosi_bclstm", "mmmo", "synthetic mosi")
 _CLIPS = dict.fromkeys(("mosi", *_THREE), "MOSI")
+_NO_CLIP = (("MM-IMDb with CLIP embeddings and 27 genres", "no CLIP embeddings of the films at hand"),)
 _NO_MOSEI = ("MOSEI", "no features of its clips at hand")
+_NO_BERT = ("MOSI with a fine-tuned BERT", "our language models are fixed, none is trained with the method")
+_NO_MINTREC = (("MIntRec with audio and video", "no audio or video features of its scenes at hand"),)
 
 TABLES: dict[tuple[str, str], Table] = {
     ("simc", "1"): Table(
         "F-micro under missing posters and plots",
         (Metric("f_micro_as_printed", "cell_accuracy", _CELLS, unit=1, digits=3),),
-        _SIMC,
-        _SIMC_FILMS,
-        not_run=_SIMC_NOT_RUN,
+        _SIMC, _SIMC_FILMS, not_run=_NO_CLIP,
     ),
     ("simc", "2"): Table(
         "degradation against complete films",
-        (
-            Metric(
-                "relative_error_percent",
-                "cell_accuracy",
-                "relative error in %: the loss of Table 1's F-micro, ours of cell accuracy, over what is left, run by "
-                "run; not defined where a run lost nothing, and only the runs where it is are averaged",
-                digits=2,
-                lower=True,
-            ),
-        ),
-        _SIMC,
-        _SIMC_FILMS,
-        derive=_relative_errors,
-        not_run=_SIMC_NOT_RUN,
+        (Metric(
+            "relative_error_percent", "cell_accuracy",
+            "relative error in %: the loss of Table 1's F-micro (ours: of cell accuracy) relative to the remaining score, run "
+            "by run; not defined for a run that lost nothing, so the other runs alone are averaged",
+            digits=2, lower=True,
+        ),),
+        _SIMC, _SIMC_FILMS, derive=_relative_errors, not_run=_NO_CLIP,
     ),
     ("simc", "3"): Table(
         "F-samples under missing posters and plots",
         (Metric("f1_samples", "f1_samples", "F1 of each film's genres, averaged over films", unit=1, digits=3),),
-        _SIMC,
-        _SIMC_FILMS,
-        not_run=_SIMC_NOT_RUN,
+        _SIMC, _SIMC_FILMS, not_run=_NO_CLIP,
     ),
     ("umdf", "1"): Table(
-        "sets of available modalities, MOSI and MOSEI",
-        (_UMDF_F1, _MAE),
-        {"UMDF": (("UMDF", ""),)},
-        _CLIPS,
-        _UMDF_EXTRA,
-        not_run=(_NO_MOSEI,),
+        "sets of available modalities, MOSI and MOSEI", (_UMDF_F1, _MAE), _UMDF, _CLIPS, _UMDF_EXTRA, not_run=(_NO_MOSEI,)
     ),
     ("umdf", "2"): Table(
         "sets of available modalities, IEMOCAP",
         tuple(
-            Metric(f"f1_{name}", f"f1_{i}", f"weighted F1 in % of the yes/no problem {name}, as MulT does")
+            Metric(f"f1_{name}", f"f1_{i}", f"weighted F1 in % of the yes/no problem {name}, as in MulT")
             for name, i in EMOTIONS.items()
         ),
-        {"UMDF": (("UMDF", ""),)},
-        {"iemocap": "IEMOCAP"},
-        _UMDF_EXTRA,
+        _UMDF, {"iemocap": "IEMOCAP"}, _UMDF_EXTRA,
     ),
     ("umdf", "3"): Table(
         "ablations, MOSI (the line UMDF is Table 1's)",
-        (_UMDF_F1,),
-        {"UMDF": (("UMDF", ""),), **_UMDF_ABLATIONS},
-        {"mosi_bclstm": "MOSI", "synthetic mosi": "MOSI"},
-        _UMDF_EXTRA,
-        own="1",
+        (_UMDF_F1,), _UMDF | _UMDF_ABLATIONS, {"mosi_bclstm": "MOSI", "synthetic mosi": "MOSI"}, _UMDF_EXTRA, own="1",
     ),
     ("admc", "1"): Table(
-        "sets of available modalities, IEMOCAP",
-        (_WA, _UA),
-        _ADMC,
-        _UTTERANCES,
-        _variants("ADMC", "conditional"),
+        "sets of available modalities, IEMOCAP", (_WA, _UA), _ADMC, _UTTERANCES, _variants("ADMC", "conditional")
     ),
     ("admc", "2"): Table(
-        "sets of available modalities, MIntRec",
-        (_WA, _UA),
-        _ADMC,
-        {"mintrec_text": "MIntRec"},
-        not_run=(("MIntRec with audio and video", "no audio nor video features of its scenes at hand"),),
+        "sets of available modalities, MIntRec", (_WA, _UA), _ADMC, {"mintrec_text": "MIntRec"}, not_run=_NO_MINTREC
     ),
     ("admc", "3"): Table(
         "two classes under missing rates, IEMOCAP",
@@ -183,8 +160,7 @@ TABLES: dict[tuple[str, str], Table] = {
                 for kind in ("macro", "weighted")
             ),
         ),
-        {"ADMC": _variants("ADMC", "")},
-        {"iemocap, binary": "IEMOCAP binary"},
+        {"ADMC": _variants("ADMC", "")}, {"iemocap, binary": "IEMOCAP binary"},
     ),
     ("admc", "4"): Table(
         "classifying generated features, IEMOCAP",
@@ -197,17 +173,11 @@ TABLES: dict[tuple[str, str], Table] = {
         "everything available, IEMOCAP and MIntRec",
         (_WA, _UA),
         {name: ((name, ""),) for name in ("MMER", "Use_ITFN", "Jointly_training")},
-        _UTTERANCES,
-        columns="metric",
-        not_run=(("MIntRec with audio and video", "no audio nor video features of its scenes at hand"),),
+        _UTTERANCES, columns="metric", not_run=_NO_MINTREC,
     ),
     ("smcir", "1"): Table(
         "everything available, MOSI and MOSEI",
-        _SENTIMENT,
-        _SMCIR,
-        _CLIPS,
-        columns="metric",
-        not_run=(("MOSI with a fine-tuned BERT", "no language model was trained along, ours are fixed"), _NO_MOSEI),
+        _SENTIMENT, _SMCIR, _CLIPS, columns="metric", not_run=(_NO_BERT, _NO_MOSEI),
     ),
     ("smcir", "2"): Table(
         "audio and video missing, MOSI and MOSEI",
@@ -215,41 +185,29 @@ TABLES: dict[tuple[str, str], Table] = {
             Metric("f1", name, f"F1 in %, weighted, {reading} (the table does not say; it fits neither F1 of Table 1)")
             for name, reading in (("f1_non0", "without neutral clips"), ("f1_has0", "negative against the rest"))
         ),
-        _SMCIR,
-        _CLIPS,
-        not_run=(_NO_MOSEI,),
+        _SMCIR, _CLIPS, not_run=(_NO_MOSEI,),
     ),
     ("smcir", "3"): Table(
-        "ablations, everything available (which line is which is a reading of the check marks)",
+        "ablations, everything available (the printed check marks leave open which line is which; this is our reading)",
         (_MAE, _CORR),
         {**_SMCIR, "SMCIR w/o DMFD": _variants("SMCIR", "w/o DMFD", "corrected, w/o DMFD"),
          "SMCIR w/o MSSE": _variants("SMCIR", "w/o MSSE", "corrected, w/o MSSE"),
          "SMCIR w/o CMCG": _variants("SMCIR", "w/o CMCG")},
-        _CLIPS,
-        columns="metric",
-        not_run=(_NO_MOSEI,),
-    ),  # fmt: skip
+        _CLIPS, columns="metric", not_run=(_NO_MOSEI,),
+    ),
     ("smcir", "4"): Table(
         "indicators of the detector, everything available, MOSEI",
         _SENTIMENT,
         {"SMCIR, HMS": _variants("SMCIR", ""),
          **{f"SMCIR, {v}": _variants("SMCIR", v) for v in ("H", "M", "S", "HM", "MS")}},
-        dict.fromkeys(_THREE, "MOSEI"),
-        _variants("SMCIR", "HS"),
-        columns="metric",
-        not_run=(_NO_MOSEI,),
+        dict.fromkeys(_THREE, "MOSEI"), _variants("SMCIR", "HS"), columns="metric", not_run=(_NO_MOSEI,),
     ),
     ("smcir", "5"): Table(
         "modalities that the detector watches, everything available",
         _SENTIMENT,
         {"SMCIR, DMFD on vision and audio": _variants("SMCIR", ""),
          **{f"SMCIR, DMFD on {m}": _variants("SMCIR", f"DMFD on {m}") for m in ("audio", "vision")}},
-        dict.fromkeys(_THREE, "MOSI"),
-        columns="metric",
-        not_run=(_NO_MOSEI,),
+        dict.fromkeys(_THREE, "MOSI"), columns="metric", not_run=(_NO_MOSEI,),
     ),
 }  # fmt: skip
 """Every results table of the four papers, by paper and number as printed."""
-
-
-TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}

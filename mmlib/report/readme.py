@@ -15,12 +15,13 @@ from mmlib import show
 from mmlib.data import corpora
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.report import published, ranks
-from mmlib.report.rows import COMPLETE, FOLDS, measured, printed_cells, score, scores, sets
+from mmlib.report.claims.page import page
+from mmlib.report.intervals import paired
+from mmlib.report.rows import FOLDS, SystemName, measured, missing_conditions, printed_cells, results, score
 from mmlib.report.summary import summary
 from mmlib.runs import records
 
 README = records.ROOT / "README.md"
-Entry = tuple[str, str]
 ZERO, DROPOUT, ORACLE = ("zero fill", ""), ("zero fill + modality dropout", ""), ("oracle", "")
 
 
@@ -52,8 +53,6 @@ def results_block() -> str:
 
 def claims() -> str:
     """Each claim of the papers that was put to the test, with its verdict, as markdown."""
-    from mmlib.report.claims.page import page
-
     return show.table(page()[["paper", "claim", "verdict"]]).data
 
 
@@ -85,7 +84,7 @@ INTRODUCTION = """
 that our data have, the published number over the same sets; *complete* is everything available. *difference* is ours
 minus published: **features and often labels differ from the papers', so it is not a reproduction error alone**, and
 beside other clips than the published ones nothing is subtracted. ± is the standard deviation over seeds (each session
-once for test: over sessions; SMCIR on film reviews: over folds). *best trivial* is the best of zeros or means in place
+once for test: over sessions; SMCIR on film reviews: over folds). *best baseline* is the best of zeros or means in place
 of what is missing, with and without modality dropout, one modality alone, and guesses. The oracle is the exact
 posterior of synthetic data and its likeliest answer, the best there is in error and accuracy, not quite so in UA and
 F1. SIM-C is its two-stage schedule at the paper's learning rate, SMCIR its equations as printed. Every published table
@@ -169,11 +168,11 @@ def _joined(text: str, between: str = " ") -> str:
 
 
 def mean(
-    paper: str, dataset: str, metric: str, system: Entry, conditions: Sequence[str] = (), unit: float = 100
+    paper: str, dataset: str, metric: str, system: SystemName, conditions: Sequence[str] = (), unit: float = 100
 ) -> float:
     """A system's mean over seeds and conditions (by default all sets that lack something), our fractions times unit."""
-    found = scores(paper, dataset, metric, conditions or sets(paper, dataset))
-    return float(found.groupby(level=["method", "variant"]).mean()[system]) * unit
+    rows = measured(paper, dataset)
+    return float(score(rows, dataset, system, metric, conditions or missing_conditions(rows, dataset)).mean()) * unit
 
 
 def _simc() -> dict[str, float]:
@@ -182,7 +181,7 @@ def _simc() -> dict[str, float]:
     full, missing = (printed_cells(*place, c).item() for c in (SIMC_CONFIGURATIONS[:1], SIMC_CONFIGURATIONS[1:]))
     ((_, variants),) = published.TABLES["simc", "3"].lines.items()
 
-    def samples(system: Entry, conditions: Sequence[str] = ()) -> float:
+    def samples(system: SystemName, conditions: Sequence[str] = ()) -> float:
         return mean("simc", "mmimdb_subset", "f1_samples", system, conditions, unit=1)
 
     return {
@@ -201,7 +200,7 @@ def _simc() -> dict[str, float]:
 def _umdf() -> dict[str, float]:
     own = ("UMDF", "")
 
-    def f1(system: Entry, dataset: str = "mosi") -> float:
+    def f1(system: SystemName, dataset: str = "mosi") -> float:
         return mean("umdf", dataset, "f1_non0", system)
 
     oracle = f1(ORACLE, dataset="synthetic mosi")
@@ -220,7 +219,7 @@ def _umdf() -> dict[str, float]:
 def _admc() -> dict[str, float]:
     own, head, direction = ("ADMC", ""), ("ADMC", "head"), "audio -> text"
 
-    def ua(system: Entry, *conditions: str, dataset: str = "iemocap") -> float:
+    def ua(system: SystemName, *conditions: str, dataset: str = "iemocap") -> float:
         return mean("admc", dataset, "ua", system, conditions)
 
     return {
@@ -243,16 +242,15 @@ def _admc() -> dict[str, float]:
 
 
 def _smcir() -> dict[str, float | str]:
-
     datasets = ("mosi_bclstm", "mosi", "synthetic mosi")
     own, corrected, released = ("SMCIR", ""), ("SMCIR", "corrected"), ("SMCIR", "official")
     without, kept = ("SMCIR", "w/o CMCG"), ("zero fill, text kept", "")
     systems = {"own": own, "corrected": corrected, "without": without, "kept": kept}
 
-    def error(system: Entry, dataset: str) -> float:
+    def error(system: SystemName, dataset: str) -> float:
         return mean("smcir", dataset, "mae", system, unit=1)
 
-    def diagnosis(prefix: str, system: Entry, condition: str) -> list[float]:
+    def diagnosis(prefix: str, system: SystemName, condition: str) -> list[float]:
         """Of each data set, the mean over seeds and the modalities that the detector watches."""
         values = []
         for dataset in datasets:
@@ -265,11 +263,11 @@ def _smcir() -> dict[str, float | str]:
     def room(dataset: str) -> str:
         """What SMCIR gains from audio and video where nothing is missing."""
         part = measured("smcir", dataset)
-        ours, text = (score(part, dataset, s, "mae", COMPLETE) for s in (own, ("text alone", "")))
-        found = intervals.paired(ours, text, "mae")
+        ours, text = (score(part, dataset, s, "mae", ["complete"]) for s in (own, ("text alone", "")))
+        found = paired(ours, text, "mae")
         return f"{found.mean:+.3f} ± {found.half:.3f}"
 
-    def finds(system: Entry) -> str:
+    def finds(system: SystemName) -> str:
         return _listed(f"{f1:.2f}" for f1 in diagnosis("diagnosis_f1_", system, "patterns(keep=text)"))
 
     return {

@@ -1,9 +1,10 @@
-"""The numbers that are committed, as printed and as measured, and tables of them over seeds."""
+"""The numbers that are committed, as printed and as measured: read, selected and averaged over conditions in one way."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pandas as pd
 
@@ -11,77 +12,142 @@ from mmlib import metrics
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.runs.records import ROOT
 
-
-def reported(paper: str) -> pd.DataFrame:
-    """Every number of a paper's tables as printed (data/reported)."""
-    return pd.read_csv(ROOT / "data" / "reported" / f"{paper}.csv", dtype={"table": str})
-
-
-def results(paper: str) -> pd.DataFrame:
-    """Our committed rows for a paper (data/results): one per run and metric."""
-    return pd.read_csv(ROOT / "data" / "results" / f"{paper}.csv").fillna({"variant": ""})
-
-
-def mean_and_deviation(
-    rows: pd.DataFrame, index: list[str] | str, columns: list[str] | str, digits: int = 3
-) -> pd.DataFrame:
-    """A table of 'mean ± standard deviation' over seeds (n - 1); the mean alone where there is one seed."""
-    order = {c: list(dict.fromkeys(rows[c])) for c in [*_list(index), *_list(columns)]}
-    grouped = rows.groupby([*_list(index), *_list(columns)])["value"]
-
-    def text(values: pd.Series) -> str:
-        mean = f"{values.mean():.{digits}f}"
-        return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"
-
-    table = grouped.apply(text).unstack(_list(columns))
-    for axis, names in (("index", _list(index)), ("columns", _list(columns))):
-        for name in reversed(names):
-            table = table.sort_index(axis=axis, level=name, sort_remaining=False, kind="stable", key=_by(order[name]))
-    return table
-
-
-def by_pattern(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A metric under every set of available modalities, their mean ('missing'), and under all of them ('complete').
-
-    One line per method and variant, over seeds as in `mean_and_deviation`; mae as it is, all else in percent. The best single
-    modality is one line, whichever it was.
-    """
-    part = rows[(rows["metric"] == metric) & rows["condition"].str.fullmatch(r"available\([^)]*\)|complete")]
-    short = part["condition"].str.removeprefix("available(").str.removesuffix(")")
-    value = part["value"] * (1 if metric == "mae" else 100)
-    variant = part["variant"].mask(part["method"] == "best single modality", "")
-    part = part.assign(condition=short, value=value, variant=variant)
-    sets = [c for c in dict.fromkeys(short) if c != "complete"]
-    mean = part[part["condition"].isin(sets)].groupby(["method", "variant", "seed"], sort=False)["value"].mean()
-    part = pd.concat([part, mean.reset_index().assign(condition="missing")])
-    table = mean_and_deviation(part, ["method", "variant"], "condition", 3 if metric == "mae" else 1)
-    return table[[*sets, "missing", "complete"]]
-
-
-def _by(order: list) -> Callable[[pd.Index], pd.Index]:
-    return lambda labels: labels.map({value: i for i, value in enumerate(order)})
-
-
-def _list(value: list[str] | str) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-COMPLETE = ("complete",)
-
 Rows = pd.DataFrame
-Entry = tuple[str, str]  # method, variant
+SystemName = tuple[str, str]
+"""A system in data/results: its method and its variant."""
+AVAILABLE = r"available\([^)]*\)"
+AVERAGE, SHARED = "average over missing", "average over shared"
+FOLDS = "iemocap, folds"
+RUN = ["method", "variant", "seed"]
 
 
 class MissingRows(LookupError):
-    """A judge needs rows that data/results or data/reported lack; the message names them."""
+    """A table, figure or verdict needs rows that data/results or data/reported lack; the message names them."""
 
 
-def score(rows: Rows, dataset: str, system: Entry, metric: str, conditions: Sequence[str]) -> pd.Series:
-    """Of one system the mean over these conditions, per seed (index); raises MissingRows where a row is absent."""
+@dataclass(frozen=True)
+class Corpus:
+    """One of our data sets.
+
+    study: the settings are in notebooks/studies/<paper>_<study>.yaml. is_published: its rows are of the published set.
+    same_unit: its labels are in the published unit, so that mean absolute errors may be subtracted. folds: the papers in
+    whose rows each seed is another fold. missing: regular expression of the conditions over which the paper averages.
+    complete: the condition under which nothing is missing; empty where there is none.
+    """
+
+    description: str
+    study: str
+    is_published: bool = True
+    same_unit: bool = True
+    folds: tuple[str, ...] = ()
+    missing: str = AVAILABLE
+    complete: str = "complete"
+
+
+CORPORA = {
+    "mmimdb_subset": Corpus(
+        "MM-IMDb films whose poster and plot are public, 17 MovieLens genres", "mmimdb",
+        missing="|".join(SIMC_CONFIGURATIONS[1:]), complete=SIMC_CONFIGURATIONS[0],
+    ),
+    "mosi": Corpus("MOSI clips, no video", "mosi"),
+    "mosi_bclstm": Corpus("MOSI clips as vectors, text and video trained with labels", "mosi_bclstm"),
+    "mmmo": Corpus(
+        "spoken film reviews (ICT-MMMO), labels from 1 to 5", "mmmo",
+        is_published=False, same_unit=False, folds=("smcir",),
+    ),
+    "iemocap": Corpus("IEMOCAP utterances, session 5 for test, no video", "iemocap"),
+    FOLDS: Corpus("IEMOCAP utterances, each session once for test, no video", "iemocap_folds", folds=("admc",)),
+    "iemocap, binary": Corpus(
+        "IEMOCAP utterances, two classes, no video", "iemocap_binary", missing=r"rate\(0\.\d+\)", complete="rate(0)"
+    ),
+    "mintrec_text": Corpus("MIntRec scenes, text alone", "mintrec", complete=""),
+    "synthetic mosi": Corpus("synthetic clips in the form of MOSI", "synthetic", is_published=False),
+    "synthetic iemocap": Corpus("synthetic clips in the form of IEMOCAP", "synthetic", is_published=False),
+}  # fmt: skip
+"""Our data sets by their name in data/results; the five folds of IEMOCAP are one."""
+COMPLETE = {corpus.complete for corpus in CORPORA.values()}
+
+
+def reported(paper: str) -> Rows:
+    """Every number of a paper's tables as printed (data/reported)."""
+    return _read(ROOT / "data" / "reported" / f"{paper}.csv")
+
+
+def results(paper: str) -> Rows:
+    """Our committed rows for a paper (data/results): one per run and metric."""
+    return _read(ROOT / "data" / "results" / f"{paper}.csv").fillna({"variant": ""})
+
+
+def _read(path: Path) -> Rows:
+    return _read_once(path, path.stat().st_mtime_ns).copy()
+
+
+@cache
+def _read_once(path: Path, changed: int) -> Rows:
+    return pd.read_csv(path, dtype={"table": str, "variant": str})
+
+
+def measured(paper: str, dataset: str) -> Rows:
+    """Our committed rows on one data set of CORPORA. The folds of IEMOCAP are its seeds.
+
+    MIntRec has text alone here, so that what our rows call complete is the paper's {T}. KeyError where there are no rows.
+    """
+    rows = results(paper)
+    if dataset == FOLDS:
+        fold = rows["dataset"].str.extract(r"^iemocap, fold (\d+)$", expand=False).dropna().astype(int)
+        rows = rows.loc[fold.index].assign(seed=fold, dataset=FOLDS)
+    rows = rows[rows["dataset"] == dataset]
+    if rows.empty:
+        raise KeyError(f"data/results/{paper}.csv has no rows on {dataset!r}")
+    if dataset == "mintrec_text":
+        rows = rows.assign(condition=rows["condition"].replace("complete", "available(text)"))
+    return rows
+
+
+def main_metric(rows: Rows, dataset: str) -> str:
+    """The metric of `metrics.PRIMARY` that a data set's rows have."""
+    names = set(rows.loc[rows["dataset"] == dataset, "metric"])
+    return next((m for m in metrics.PRIMARY.values() if m in names), " or ".join(metrics.PRIMARY.values()))
+
+
+def conditions_like(rows: Rows, dataset: str, pattern: str) -> list[str]:
+    """The conditions of a data set that match a regular expression, sorted.
+
+    Where there are none the expression itself, so that `by_seed` names it as missing.
+    """
+    names = rows.loc[rows["dataset"] == dataset, "condition"].unique()
+    return sorted(c for c in names if re.fullmatch(pattern, c)) or [pattern]
+
+
+def missing_conditions(rows: Rows, dataset: str) -> list[str]:
+    """The conditions with something missing over which the papers average."""
+    return conditions_like(rows, dataset, CORPORA[dataset].missing)
+
+
+def fold_ratio(paper: str, dataset: str) -> float:
+    """Test rows per training row where the seeds of a paper's rows are folds, else 0, as `intervals.paired` takes it."""
+    # Of five folds one is for test, one for validation and three are for training.
+    return 1 / 3 if paper in CORPORA[dataset].folds else 0.0
+
+
+def scores(rows: Rows, metric: str) -> pd.DataFrame:
+    """A metric on one data set: a line per method, variant and seed, a column per condition, in order of appearance.
+
+    nan where a row is absent. The best single modality is one system, whichever modality its variant names.
+    """
+    part = rows[rows["metric"] == metric]
+    part = part.assign(variant=part["variant"].mask(part["method"] == "best single modality", ""))
+    wide = part.pivot(index=RUN, columns="condition", values="value")
+    runs = pd.MultiIndex.from_frame(part[RUN].drop_duplicates())
+    return wide.reindex(index=runs, columns=list(dict.fromkeys(part["condition"])))
+
+
+def by_seed(rows: Rows, dataset: str, system: SystemName, metric: str, conditions: Sequence[str]) -> pd.DataFrame:
+    """The scores of one system: a line per seed, a column per condition. Raises MissingRows where a row is absent."""
     method, variant = system
-    part = rows[(rows["method"] == method) & (rows["dataset"] == dataset)]
-    part = part[(part["variant"] == variant) & (part["metric"] == metric) & part["condition"].isin(conditions)]
-    wide = part.pivot(index="seed", columns="condition", values="value").reindex(columns=list(conditions))
+    wide = scores(rows[(rows["dataset"] == dataset) & (rows["method"] == method)], metric)
+    wide = wide[wide.index.get_level_values("variant") == variant].droplevel(["method", "variant"])
+    wide = wide.reindex(columns=list(conditions))
     for condition in conditions:
         if wide.empty or wide[condition].isna().any():
             paper = "".join(rows["paper"].unique())
@@ -89,19 +155,47 @@ def score(rows: Rows, dataset: str, system: Entry, metric: str, conditions: Sequ
                 f"data/results/{paper}.csv: {paper} lacks {metric} of {method!r}, variant {variant!r}, under "
                 f"{condition!r} on {dataset!r}, for at least one seed; run its study and collect the rows"
             )
-    return wide.mean(axis=1)
+    return wide
 
 
-def main_metric(rows: Rows, dataset: str) -> str:
-    """The metric of `metrics.PRIMARY` that a data set's rows have."""
-    known = set(rows.loc[rows["dataset"] == dataset, "metric"])
-    return next((m for m in metrics.PRIMARY.values() if m in known), " or ".join(metrics.PRIMARY.values()))
+def score(rows: Rows, dataset: str, system: SystemName, metric: str, conditions: Sequence[str]) -> pd.Series:
+    """The mean of one system over conditions, per seed (index). Raises MissingRows as `by_seed` does."""
+    return by_seed(rows, dataset, system, metric, conditions).mean(axis=1)
 
 
-def holes(rows: Rows, dataset: str) -> list[str]:
-    """The conditions of a data set that leave one set of modalities to all clips: the papers' testing conditions."""
-    known = rows.loc[rows["dataset"] == dataset, "condition"].unique()
-    return sorted(c for c in known if re.fullmatch(r"available\([^)]*\)", c)) or ["available(...)"]
+def mean_text(values: Iterable[float], digits: int) -> str:
+    """'mean ± standard deviation' (n - 1), the number alone where there is one, – where there is none.
+
+    Numbers that are nan are not averaged; the text then says how many numbers were.
+    """
+    values = pd.Series(list(values), dtype=float)
+    finite = values.dropna()
+    if finite.empty:
+        return "–"
+    text = f"{finite.mean():z.{digits}f}" + (f" ± {finite.std():.{digits}f}" if len(finite) > 1 else "")
+    return text if len(finite) == len(values) else f"{text} ({len(finite)} of {len(values)})"
+
+
+def mean_and_deviation(rows: Rows, index: list[str] | str, columns: list[str] | str, digits: int = 3) -> pd.DataFrame:
+    """A table of `mean_text` over seeds, whose lines and columns are in order of appearance."""
+    index, columns = ([names] if isinstance(names, str) else list(names) for names in (index, columns))
+    order = {name: {value: i for i, value in enumerate(dict.fromkeys(rows[name]))} for name in (*index, *columns)}
+    table = rows.groupby([*index, *columns])["value"].apply(mean_text, digits).unstack(columns)
+    for axis in ("index", "columns"):
+        table = table.sort_index(axis=axis, key=lambda labels: labels.map(order[labels.name]))
+    return table
+
+
+def by_pattern(rows: Rows, metric: str) -> pd.DataFrame:
+    """A metric under every set of available modalities, their mean ('missing'), and under all of them ('complete').
+
+    rows: of one data set. One line per method and variant, each cell as of `mean_text`; mae as it is, all else in percent.
+    """
+    wide = scores(rows[rows["condition"].str.fullmatch(f"{AVAILABLE}|complete")], metric)
+    sets = wide.drop(columns="complete").rename(columns=lambda c: c.removeprefix("available(").removesuffix(")"))
+    table = sets.assign(missing=sets.mean(axis=1), complete=wide["complete"]) * (1 if metric == "mae" else 100)
+    digits = 3 if metric == "mae" else 1
+    return table.groupby(level=["method", "variant"], sort=False).agg(lambda values: mean_text(values, digits))
 
 
 def grid(printed: Rows, table: str, dataset: str, metric: str) -> pd.DataFrame:
@@ -114,119 +208,14 @@ def grid(printed: Rows, table: str, dataset: str, metric: str) -> pd.DataFrame:
     return wide.loc[list(dict.fromkeys(part["method"])), list(dict.fromkeys(part["condition"]))]
 
 
-def without_average(table: pd.DataFrame) -> pd.DataFrame:
-    return table.drop(columns="average over missing", errors="ignore")
-
-
-AVERAGE, SHARED = "average over missing", "average over shared"
-NOTHING_MISSING = ("complete", "100_image_100_text", "rate(0)")
-"""Conditions under which nothing is missing."""
-
-
-FOLDS = "iemocap, folds"
-SYSTEM_KEY = ["method", "variant", "seed", "column"]
-_results, cached_reported = cache(results), cache(reported)  # read once; nothing here changes them
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A data set of ours: what it is, whether its rows are of the published set, and where its settings are."""
-
-    what: str
-    study: str
-    same: bool = True
-    scale: bool = True  # labels in the published unit, so that mean absolute errors may be subtracted
-    folds: tuple[str, ...] = ()  # papers in whose rows each seed is another fold
-
-
-CORPORA = {
-    "mmimdb_subset": Corpus("MM-IMDb films whose poster and plot are public, 17 MovieLens genres", "mmimdb"),
-    "mosi": Corpus("MOSI clips, no video", "mosi"),
-    "mosi_bclstm": Corpus("MOSI clips as vectors, text and video trained with labels", "mosi_bclstm"),
-    "mmmo": Corpus(
-        "spoken film reviews (ICT-MMMO), labels from 1 to 5", "mmmo", same=False, scale=False, folds=("smcir",)
-    ),
-    "iemocap": Corpus("IEMOCAP utterances, session 5 for test, no video", "iemocap"),
-    FOLDS: Corpus("IEMOCAP utterances, each session once for test, no video", "iemocap_folds", folds=("admc",)),
-    "iemocap, binary": Corpus("IEMOCAP utterances, two classes, no video", "iemocap_binary"),
-    "mintrec_text": Corpus("MIntRec scenes, text alone", "mintrec"),
-    "synthetic mosi": Corpus("synthetic clips in the form of MOSI", "synthetic", same=False),
-    "synthetic iemocap": Corpus("synthetic clips in the form of IEMOCAP", "synthetic", same=False),
-}
-"""Our data sets by their name in data/results; the five folds of IEMOCAP are one."""
-
-
-def measured(paper: str, dataset: str) -> pd.DataFrame:
-    """Our committed rows on one data set. The folds of IEMOCAP are its seeds; the best single modality has no variant.
-
-    MIntRec is text alone here, so that what our rows call complete is the paper's {T}. KeyError where there are none.
-    """
-    all_ = _results(paper)
-    fold = all_["dataset"].str.extract(r"^iemocap, fold (\d+)$", expand=False)
-    if dataset == FOLDS:
-        found = all_[fold.notna()].assign(seed=fold.dropna().astype(int))
-    else:
-        found = all_[all_["dataset"] == dataset]
-    if found.empty:
-        raise KeyError(f"data/results/{paper}.csv has no rows on {dataset!r}")
-    found = found.assign(variant=found["variant"].mask(found["method"] == "best single modality", ""))
-    if dataset == "mintrec_text":
-        found = found.assign(condition=found["condition"].replace("complete", "available(text)"))
-    return found
-
-
-def scores(paper: str, dataset: str, metric: str, conditions: Iterable[str]) -> pd.Series:
-    """Method, variant, seed -> mean of our scores over the conditions, in the unit of data/results.
-
-    A system is there only with all the conditions. The order is that of data/results.
-    """
-    wanted = list(conditions)
-    part = measured(paper, dataset)
-    part = part[(part["metric"] == metric) & part["condition"].isin(wanted)]
-    found = part.groupby(["method", "variant", "seed"], sort=False)["value"].agg(["mean", "size"])
-    return found.loc[found["size"] == len(wanted), "mean"]
-
-
-def sets(paper: str, dataset: str) -> list[str]:
-    """The conditions under which something is missing, of those that the papers average over."""
-    if paper == "simc":
-        return list(SIMC_CONFIGURATIONS[1:])
-    conditions = list(dict.fromkeys(measured(paper, dataset)["condition"]))
-    if dataset == "iemocap, binary":
-        return [c for c in conditions if c.startswith("rate(") and c not in NOTHING_MISSING]
-    return [c for c in conditions if c.startswith("available(") and c.endswith(")") and " then " not in c]
-
-
-def nothing_missing(paper: str, dataset: str) -> list[str]:
-    """The condition under which nothing is missing; none for MIntRec's text alone."""
-    if paper == "simc":
-        return [SIMC_CONFIGURATIONS[0]]
-    return {"mintrec_text": [], "iemocap, binary": ["rate(0)"]}.get(dataset, ["complete"])
-
-
-def mean_text(values: Iterable[float], digits: int) -> str:
-    """'mean ± standard deviation' (n - 1), the number alone where there is one, – where there is none.
-
-    Numbers that are nan are left out, and the text says how many are not.
-    """
-    all_ = pd.Series(list(values), dtype=float)
-    known = all_.dropna()
-    if known.empty:
-        return "–"
-    text = f"{known.mean():z.{digits}f}" + (f" ± {known.std():.{digits}f}" if len(known) > 1 else "")
-    return text if len(known) == len(all_) else f"{text} ({len(known)} of {len(all_)})"
-
-
 def printed_cells(
     paper: str, table: str, dataset: str, method: str, names: Iterable[str], conditions: Iterable[str]
 ) -> pd.Series:
-    """The printed cells of a method by metric and condition; the printed average alone where it is of these conditions.
+    """The printed cells of a method, for all metrics of these names; the printed average alone where it has all conditions.
 
     Raises KeyError where a cell is not printed.
     """
-    cells = cached_reported(paper)
-    cells = cells[(cells["table"] == table) & (cells["dataset"] == dataset) & (cells["method"] == method)]
-    wanted, known = list(conditions), set(cells["condition"])
-    if AVERAGE in known and set(wanted) == known - {AVERAGE, *NOTHING_MISSING}:
-        wanted = [AVERAGE]
-    return cells.set_index(["metric", "condition"])["value"].loc[[(m, c) for m in names for c in wanted]]
+    cells = pd.concat([grid(reported(paper), table, dataset, name).loc[method].dropna() for name in names])
+    conditions = list(conditions)
+    averaged = AVERAGE in cells.index and set(conditions) == set(cells.index) - {AVERAGE, *COMPLETE}
+    return cells.loc[[AVERAGE] if averaged else conditions]

@@ -1,197 +1,173 @@
-"""The results tables of the four papers beside our rows: published | ours | difference.
+"""The results tables of the four papers compared with our rows: published, ours, difference."""
 
-`beside` gives one table with everything that can stand next to it, `summary` the short form for the README. All
-numbers come from data/reported (as printed) and data/results (ours, one row per run and metric).
-"""
-
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import pandas as pd
 
-from mmlib.report.published import PEERS, TABLES, Metric, Table
+from mmlib.report.published import BASELINES, TABLES, TITLES, Metric, Table
 from mmlib.report.rows import (
     AVERAGE,
+    COMPLETE,
     CORPORA,
-    NOTHING_MISSING,
     SHARED,
-    SYSTEM_KEY,
-    cached_reported,
+    Rows,
+    SystemName,
+    grid,
     mean_text,
     measured,
+    reported,
+    scores,
 )
 
 
 def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
-    """Everything that stands beside a published table: (caption, frame), one per data set of ours (and per metric).
+    """A published table compared with our rows: (caption, frame), one per data set of ours (and per metric).
 
-    Lines: the own method as published, ours (mean ± standard deviation over seeds, n - 1), difference (ours minus
-    published); the same for each ablation that we ran; our variants that the table lacks; the best competitor in print;
-    the trivial rows; the oracle where there is one. Cells are text, – where there is no number. Columns are the
-    table's; where our data lack some of its sets of modalities, a further one has both sides' average over those that
-    are shared. What was not run is a frame of one cell that says why. Raises KeyError for no such table.
+    Lines: the paper's method as published, ours (mean ± standard deviation over seeds, n - 1), the difference (ours minus
+    published); the same for each ablation that we ran; our variants that the table lacks; the best printed competitor; the
+    baselines; the oracle where there is one. Cells are text, – where there is no number. Columns are the table's; where
+    our data lack some of its sets of modalities, a further column averages, on both sides, the sets that are shared.
+    What was not run is a frame of one cell that says why. Raises KeyError for no such table.
     """
     spec = TABLES[paper, table]
-    found = []
-    for dataset, published in spec.corpora.items():
-        groups = [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]
-        for group in groups:
-            frame = _frame(paper, table, dataset, group)
-            found.append((_caption(paper, table, dataset, published, group), frame))
+    groups = [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]
+    frames = [
+        (_caption(paper, table, dataset, group), _frame(paper, table, dataset, group))
+        for dataset in spec.corpora
+        for group in groups
+    ]
     for name, why in spec.not_run:
-        found.append((f"{_TITLES[paper]} Table {table}, {name}", pd.DataFrame({name: [f"not run: {why}"]})))
-    return found
+        frames.append((f"{TITLES[paper]} Table {table}, {name}", pd.DataFrame({name: [f"not run: {why}"]})))
+    return frames
 
 
-def _caption(paper: str, table: str, dataset: str, published: str, group: tuple[Metric, ...]) -> str:
-    spec, data, ours = TABLES[paper, table], CORPORA[dataset], measured(paper, dataset)
-    over = f"{ours['seed'].nunique()} " + ("folds" if paper in data.folds else "seeds")
-    counts = "; ".join(f"{m.printed} is {m.meaning}" if len(group) > 1 else m.meaning for m in group)
-    differ = (
+def show_table(paper: str, table: str) -> None:
+    """Displays each frame of `compare_table` below its caption, a system's name once. KeyError for no such table."""
+    from IPython.display import Markdown, display
+
+    from mmlib import show
+
+    for caption, frame in compare_table(paper, table):
+        display(Markdown(caption))
+        if "values" in frame.index.names:
+            frame = frame.reset_index()
+            frame["system"] = frame["system"].mask(frame["values"] == "difference", "")
+        display(show.table(frame))
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimal places in which the numbers are printed."""
+    return max(len(f"{v:.6f}".rstrip("0").split(".")[1]) for v in values)
+
+
+def _caption(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> str:
+    spec, corpus, rows = TABLES[paper, table], CORPORA[dataset], measured(paper, dataset)
+    over = f"{rows['seed'].nunique()} " + ("folds" if paper in corpus.folds else "seeds")
+    meanings = "; ".join(f"{m.printed} is {m.meaning}" if len(group) > 1 else m.meaning for m in group)
+    warning = (
         "Features and often labels differ from the paper's: the difference is not a reproduction error alone."
-        if data.same
+        if corpus.is_published
         else "Other clips, features and labels than the paper's: the difference compares data sets as much as methods."
     )
-    if not data.scale and any(m.lower for m in group):
-        differ += " Errors are in units of other labels and are not subtracted."
+    if not corpus.same_unit and any(m.lower for m in group):
+        warning += " Errors are in units of other labels and are not subtracted."
     return (
-        f"{_TITLES[paper]} Table {table}, {spec.shows}. Metric: {counts}. Published: {published}. "
-        f"Ours: {data.what}; {ours['features'].iloc[0]}; mean ± standard deviation over {over}; settings in "
-        f"notebooks/studies/{paper}_{data.study}.yaml. {differ}"
+        f"{TITLES[paper]} Table {table}, {spec.shows}. Metric: {meanings}. Published: {spec.corpora[dataset]}. "
+        f"Ours: {corpus.description}; {rows['features'].iloc[0]}; mean ± standard deviation over {over}; settings in "
+        f"notebooks/studies/{paper}_{corpus.study}.yaml. {warning}"
     )
-
-
-def _printed(paper: str, table: str, dataset: str) -> pd.DataFrame:
-    """Method, condition, metric, value of a published table, in its order; a start step is part of the method."""
-    all_ = cached_reported(paper)
-    part = all_[(all_["table"] == table) & (all_["dataset"] == dataset)]
-    spec = TABLES[paper, table]
-    if spec.own:
-        own = all_[(all_["table"] == spec.own) & (all_["dataset"] == dataset)]
-        part = pd.concat([own[own["method"] == next(iter(spec.lines))], part])
-    if (paper, table) == ("admc", "4"):
-        direction, start = _directions(part["condition"])
-        part = part.assign(condition=direction, method=part["method"] + ", " + start)
-    return part
-
-
-def _directions(conditions: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """'audio, vision -> text, n=50' becomes 'audio, vision -> text' and 'n=50'."""
-    parts = conditions.str.rsplit(", ", n=1)
-    return parts.str[0], parts.str[1]
-
-
-def _ours(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:
-    """Method, variant, seed, column, value in the units of a published table."""
-    spec, found = TABLES[paper, table], measured(paper, dataset)
-    if (paper, table) == ("admc", "4"):
-        made = found[found["condition"].str.contains("->")]
-        direction, start = _directions(made["condition"])
-        made = made.assign(condition=direction, variant=made["variant"] + ", " + start)
-        # A guess is the same whatever was generated.
-        guess = found[(found["method"] == "prior") & (found["condition"] == "complete")]
-        found = pd.concat([made, *(guess.assign(condition=d) for d in dict.fromkeys(direction))])
-    parts = []
-    for m in group:
-        part = found[found["metric"] == m.ours]
-        if spec.columns == "metric":
-            part = part[part["condition"] == "complete"].assign(condition=m.printed)
-        part = part.rename(columns={"condition": "column"})[[*SYSTEM_KEY, "value"]]
-        parts.append(spec.derive(part) if spec.derive else part.assign(value=part["value"] * m.unit))
-    return pd.concat(parts)
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """A published table and our rows over the same columns: printed cells and their places, our values per seed."""
-
-    columns: list[str]
-    metric: dict[str, Metric]
-    printed: pd.DataFrame
-    places: dict[str, int]
-    ours: dict[tuple[str, str], pd.Series]
-    subtract_errors: bool
-
-    def as_printed(self, name: str) -> dict[str, str]:
-        return {c: f"{v:.{self.places[c]}f}" for c, v in self.printed.loc[name].dropna().items()}
-
-    def measured(self, system: tuple[str, str]) -> dict[str, str]:
-        return {c: mean_text(v, self.metric[c].digits) for c, v in self.ours[system].items()}
-
-    def difference(self, system: tuple[str, str], name: str) -> dict[str, str]:
-        known, cells = self.printed.loc[name].dropna(), {}
-        for c, values in self.ours[system].items():
-            mean, m = pd.Series(values).mean(skipna=False), self.metric[c]
-            if c in known and pd.notna(mean) and (self.subtract_errors or not m.lower):
-                cells[c] = f"{mean - known[c]:+z.{m.digits}f}"
-        return cells
-
-
-def _sides(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> _Sides:
-    spec = TABLES[paper, table]
-    cells = _printed(paper, table, spec.corpora[dataset]).rename(columns={spec.columns: "column"})
-    cells = cells if spec.columns == "metric" else cells[cells["metric"] == group[0].printed]
-    columns = list(dict.fromkeys(cells["column"]))
-    places = {c: _places(part["value"]) for c, part in cells.groupby("column")}
-    wide = cells.pivot(index="method", columns="column", values="value")
-    ours = _ours(paper, table, dataset, group)
-    if AVERAGE in columns:
-        over = [c for c in columns if c not in (AVERAGE, *NOTHING_MISSING)]
-        shared = [c for c in over if c in set(ours["column"])]
-        name = AVERAGE if shared == over else SHARED
-        ours = pd.concat([ours, _averaged(ours, shared, name)])
-        if name == SHARED and len(shared) > 1:
-            wide[SHARED] = wide[shared].mean(axis=1)
-            places[SHARED] = max(2, *(places[c] for c in shared))
-            columns.insert(columns.index(AVERAGE) + 1, SHARED)
-    ours = ours[ours["column"].isin(columns)]
-    systems = {key: part.groupby("column")["value"].apply(list) for key, part in ours.groupby(["method", "variant"])}
-    metric = {c: next((m for m in group if m.printed == c), group[0]) for c in columns}
-    return _Sides(columns, metric, wide, places, systems, CORPORA[dataset].scale)
 
 
 def _frame(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:
-    spec, sides = TABLES[paper, table], _sides(paper, table, dataset, group)
+    spec = TABLES[paper, table]
+    printed, ours = _printed(paper, table, dataset, group), _ours(paper, table, dataset, group)
+    places = {c: decimals(printed[c].dropna()) for c in printed}
+    if AVERAGE in printed:
+        over = [c for c in printed if c not in (AVERAGE, *COMPLETE)]
+        shared = [c for c in over if c in ours]
+        name = AVERAGE if shared == over else SHARED
+        ours[name] = ours[shared].mean(axis=1, skipna=False)
+        if name == SHARED and len(shared) > 1:
+            printed.insert(printed.columns.get_loc(AVERAGE) + 1, SHARED, printed[shared].mean(axis=1))
+            places[SHARED] = max(2, *(places[c] for c in shared))
+    ours = ours[[c for c in printed if c in ours]]
+    systems = dict(list(ours.groupby(level=["method", "variant"])))
+    metric = {c: next((m for m in group if m.printed == c), group[0]) for c in printed}
+
+    def published(name: str) -> dict[str, str]:
+        return {c: f"{v:.{places[c]}f}" for c, v in printed.loc[name].dropna().items()}
+
+    def measurement(system: SystemName) -> dict[str, str]:
+        return {c: mean_text(values, metric[c].digits) for c, values in systems[system].items()}
+
+    def difference(system: SystemName, name: str) -> dict[str, str]:
+        gaps = systems[system].mean(skipna=False) - printed.loc[name]
+        subtracted = {c for c in printed if CORPORA[dataset].same_unit or not metric[c].lower}
+        return {c: f"{gap:+z.{metric[c].digits}f}" for c, gap in gaps.dropna().items() if c in subtracted}
+
     lines = []
-    for name, systems in spec.lines.items():
-        ran = [s for s in systems if s in sides.ours]
+    for name, named in spec.lines.items():
+        ran = [system for system in named if system in systems]
         if ran:
-            lines.append((name, f"published, {spec.corpora[dataset]}", sides.as_printed(name)))
+            lines.append((name, f"published, {spec.corpora[dataset]}", published(name)))
         for system in ran:
-            lines.append((_label(paper, system), "ours", sides.measured(system)))
-            lines.append((_label(paper, system), "difference", sides.difference(system, name)))
-    for system in spec.extra:
-        if system in sides.ours:
-            lines.append((_label(paper, system), "ours, not in the table", sides.measured(system)))
-    best = _best_of_the_others(spec, sides)
-    if best:
-        lines.append((best, "published, best of the others", sides.as_printed(best)))
-    lines += [(m, "ours", sides.measured((m, ""))) for m in (*PEERS, "oracle") if (m, "") in sides.ours]
-    frame = pd.DataFrame([cells for *_, cells in lines], columns=sides.columns).astype(object).fillna("–")
+            lines.append((_label(paper, system), "ours", measurement(system)))
+            lines.append((_label(paper, system), "difference", difference(system, name)))
+    extra = [system for system in spec.extra if system in systems]
+    lines += [(_label(paper, system), "ours, not in the table", measurement(system)) for system in extra]
+    if competitor := _best_competitor(spec, printed, metric):
+        lines.append((competitor, "published, best of the others", published(competitor)))
+    lines += [(m, "ours", measurement((m, ""))) for m in (*BASELINES, "oracle") if (m, "") in systems]
+    frame = pd.DataFrame([cells for *_, cells in lines], columns=list(printed)).astype(object).fillna("–")
     frame.index = pd.MultiIndex.from_tuples([(name, kind) for name, kind, _ in lines], names=["system", "values"])
     return frame.rename(columns={c: c[len("available(") : -1] for c in frame if c.startswith("available(")})
 
 
-def _best_of_the_others(spec: Table, sides: _Sides) -> str | None:
-    """The competitor best in print: on average over missing, else by the first metric or over all columns."""
-    others = sides.printed.drop(index=list(spec.lines), errors="ignore")
+def _printed(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:
+    """A published table, methods by columns of our frame, in its order."""
+    spec, cells = TABLES[paper, table], reported(paper)
+    published = spec.corpora[dataset]
+    if spec.columns == "metric":
+        return pd.concat({m.printed: grid(cells, table, published, m.printed)["complete"] for m in group}, axis=1)
+    (m,) = group
+    if (paper, table) == ("admc", "4"):
+        cells = _by_direction(cells[cells["table"] == table], "method")
+    wide = grid(cells, table, published, m.printed)
+    if spec.own:
+        wide = pd.concat([grid(cells, spec.own, published, m.printed).loc[[next(iter(spec.lines))]], wide])
+    return wide
+
+
+def _ours(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:
+    """Our scores as of `rows.scores`, by the columns and in the units of a published table."""
+    spec, rows = TABLES[paper, table], measured(paper, dataset)
+    if spec.columns == "metric":
+        return pd.concat({m.printed: scores(rows, m.ours)["complete"] * m.unit for m in group}, axis=1)
+    (m,) = group
+    if (paper, table) == ("admc", "4"):
+        generated = _by_direction(rows[rows["condition"].str.contains("->")], "variant")
+        # A guess is the same from every start and in every direction.
+        guess = rows[(rows["method"] == "prior") & (rows["condition"] == "complete")]
+        rows = pd.concat([generated, *(guess.assign(condition=c) for c in generated["condition"].unique())])
+    return spec.derive(scores(rows, m.ours)) if spec.derive else scores(rows, m.ours) * m.unit
+
+
+def _by_direction(rows: Rows, column: str) -> Rows:
+    """The start step of condition 'audio, vision -> text, n=50' becomes part of the method or variant."""
+    parts = rows["condition"].str.rsplit(", ", n=1)
+    return rows.assign(**{"condition": parts.str[0], column: rows[column] + ", " + parts.str[1]})
+
+
+def _best_competitor(spec: Table, printed: pd.DataFrame, metric: dict[str, Metric]) -> str | None:
+    """The best other method in print: on average over missing, else by the first metric or over all columns."""
+    others = printed.drop(index=list(spec.lines), errors="ignore").sort_index()
     if others.empty:
         return None
-    first = AVERAGE if AVERAGE in sides.columns else sides.columns[0]
-    by = others[first] if AVERAGE in sides.columns or spec.columns == "metric" else others.mean(axis=1)
-    return by.idxmin() if sides.metric[first].lower else by.idxmax()
+    first = AVERAGE if AVERAGE in printed else printed.columns[0]
+    by = others[first] if AVERAGE in printed or spec.columns == "metric" else others.mean(axis=1)
+    return by.idxmin() if metric[first].lower else by.idxmax()
 
 
-def _averaged(ours: pd.DataFrame, columns: list[str], name: str) -> pd.DataFrame:
-    """One row per system and seed: the mean over the columns, nan where one of them is missing or undefined."""
-    wide = ours[ours["column"].isin(columns)].pivot(index=SYSTEM_KEY[:3], columns="column", values="value")
-    return wide.mean(axis=1, skipna=False).rename("value").reset_index().assign(column=name)
-
-
-def _label(paper: str, system: tuple[str, str]) -> str:
+def _label(paper: str, system: SystemName) -> str:
     method, variant = system
     return f"{method}, {variant or 'as printed'}" if variant or paper == "smcir" else method
-
-
-def _places(values: pd.Series) -> int:
-    """Decimal places in which the numbers are printed."""
-    return max(len(f"{v:.6f}".rstrip("0").split(".")[1]) for v in values)

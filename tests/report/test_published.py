@@ -9,7 +9,7 @@ from statistics import mean, stdev
 import pandas as pd
 import pytest
 
-from mmlib import runs
+from mmlib import report, runs
 from mmlib.report import published
 from mmlib.report.as_printed import relative_error
 from mmlib.report.rows import mean_text, measured, printed_cells
@@ -193,7 +193,7 @@ def test_every_printed_ablation_has_its_line_and_every_variant_of_ours_a_place()
         for row in lines("results", paper):
             if row["condition"] != "patterns, validation split":
                 system = row["method"], row["variant"]
-                assert system in placed or row["method"] in (*published.PEERS, "oracle"), (paper, system)
+                assert system in placed or row["method"] in (*published.BASELINES, "oracle"), (paper, system)
 
 
 def test_every_data_set_of_ours_is_shown():
@@ -251,7 +251,7 @@ def test_the_best_of_the_others_is_the_best_in_print(tables):
     assert ("TATE", kind) in frame(tables, ("admc", "3"), "accuracy").index
 
 
-def test_the_trivial_rows_and_the_oracle_stand_at_the_end(tables):
+def test_the_baselines_and_the_oracle_stand_at_the_end(tables):
     shown = frame(tables, ("umdf", "1"), "umdf_synthetic.yaml", "F1 in %")
     names = [name for name, kind in shown.index if kind == "ours"]
     assert names[-5:] == ["zero fill", "zero fill + modality dropout", "best single modality", "prior", "oracle"]
@@ -273,6 +273,17 @@ def test_what_was_not_run_says_why_in_one_line(tables):
     for key in (("umdf", "1"), ("smcir", "2")):
         (cell,) = [f for caption, f in tables[key] if caption.endswith("MOSEI")]
         assert cell.shape == (1, 1) and cell.iloc[0, 0].startswith("not run: ")
+
+
+def test_a_notebook_shows_each_frame_below_its_caption_and_a_name_once(tables, monkeypatch):
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda output: outputs.append(output.data))
+    report.show_table("umdf", "1")
+    captions, frames = zip(*tables["umdf", "1"])
+    assert outputs[::2] == list(captions)
+    names = [line.split(" | ")[0].removeprefix("| ") for line in outputs[1].splitlines()[2:]]
+    printed = [name if kind != "difference" else "" for name, kind in frames[0].index]
+    assert names == printed and outputs[-1].splitlines()[2].startswith("| not run: ")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +325,7 @@ def test_summary_by_hand(summary):
     assert found["ours"] == f"{text_of(missing, 1)}<br>{text_of(complete, 1)}"
     assert found["difference"] == f"{mean(missing) - 75.36:+.1f}<br>{mean(complete) - 83.36:+.1f}"
     zero = [100 * v for v in by_seed(*data, ("zero fill", ""), "f1_non0", SIX[:2]).values()]
-    assert found["best trivial"].startswith(f"{text_of(zero, 1)}, zero fill<br>") and found["oracle"] == "–"
+    assert found["best baseline"].startswith(f"{text_of(zero, 1)}, zero fill<br>") and found["oracle"] == "–"
 
 
 def test_summary_of_several_metrics_and_tables(summary):
@@ -336,7 +347,7 @@ def test_summary_subtracts_nothing_beside_other_clips(summary):
     assert (summary.loc[synthetic, "oracle"] != "–").all() and (summary.loc[~synthetic, "oracle"] == "–").all()
 
 
-def test_no_trivial_row_is_above_the_best(summary):
+def test_no_baseline_is_above_the_best(summary):
     dropout = summary["zero fill + modality dropout"].str.split("<br>").explode().str.split().str[0].astype(float)
-    best = summary["best trivial"].str.split("<br>").explode().str.split().str[0].astype(float)
+    best = summary["best baseline"].str.split("<br>").explode().str.split().str[0].astype(float)
     assert len(summary) == 16 and (best.to_numpy() >= dropout.to_numpy()).all()

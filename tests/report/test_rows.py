@@ -1,9 +1,11 @@
-"""Tables over seeds, by hand."""
+"""Rows are read and averaged in one way: tables over seeds by hand, and readers that hand out copies."""
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from mmlib import report
+from mmlib.report import rows as reader
 
 
 def test_by_pattern_by_hand():
@@ -34,3 +36,31 @@ def test_mean_and_deviation_by_hand():
     table = report.mean_and_deviation(rows, "method", "condition")
     assert table["x"].to_dict() == {"b": f"1.500 ± {np.sqrt(0.5):.3f}", "a": "5.000"}
     assert list(table.index) == ["b", "a"], "order of appearance, not of the alphabet"
+
+
+def test_lines_and_columns_are_in_order_of_appearance_level_by_level():
+    keys = [("b", "y", "t"), ("a", "y", "s"), ("b", "x", "s")]
+    rows = pd.DataFrame(keys, columns=["method", "variant", "condition"]).assign(value=1.0)
+    table = report.mean_and_deviation(rows, ["method", "variant"], "condition", 0)
+    assert list(table.index) == [("b", "y"), ("b", "x"), ("a", "y")] and list(table) == ["t", "s"]
+
+
+def test_who_changes_the_rows_changes_only_a_copy():
+    for read in (report.results, report.reported):
+        rows = read("simc")
+        rows["value"] = 0.0
+        assert read("simc")["value"].gt(0).any()
+
+
+@pytest.mark.parametrize(
+    "dataset, conditions",
+    [
+        ("mmimdb_subset", ["100_image_20_text", "20_image_100_text", "complex_10_45_45"]),
+        ("iemocap, binary", ["rate(0.1)", "rate(0.5)"]),
+        ("mosi", ["available(audio)", "available(text)"]),
+    ],
+)
+def test_papers_average_over_these_conditions(dataset, conditions):
+    others = ["complete", "100_image_100_text", "rate(0)", "available(text) then frames(0.5)", "available (text)"]
+    rows = pd.DataFrame({"dataset": dataset, "condition": [*others, *reversed(conditions)]})
+    assert reader.missing_conditions(rows, dataset) == conditions

@@ -1,18 +1,31 @@
-"""The claims of ADMC."""
+"""The claims of ADMC and their judges."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
 
 from mmlib import metrics
 from mmlib.data import synthetic
-from mmlib.models.admc import exact as gaussian
+from mmlib.models.admc import exact
 from mmlib.models.admc.diffusion import ADN
 from mmlib.report.as_printed import equation_7
-from mmlib.report.claims.verdicts import FAILS, HOLDS, SIMPLE, Judgement, _listed, _percent, _sure, ballot
-from mmlib.report.intervals import best, paired
-from mmlib.report.rows import Rows, grid, main_metric, score
+from mmlib.report.claims.verdicts import (
+    BASELINE,
+    FAILS,
+    HOLDS,
+    Claim,
+    Judgement,
+    ballot,
+    certainty,
+    compare,
+    gains,
+    listed,
+    percent,
+)
+from mmlib.report.intervals import best
+from mmlib.report.rows import AVERAGE, Rows, conditions_like, grid, score
 
 ADMC = ("ADMC", "")
 
@@ -27,29 +40,27 @@ def _ahead_everywhere(ours: Rows, printed: Rows) -> Judgement:
                 cells += 1
                 if own[c] <= rivals[c].max():
                     behind.append(f"{dataset} {metric} {c[9:]} {own[c]:g} ({rivals[c].idxmax()} {rivals[c].max():g})")
-            ratio = own["average over missing"] / rivals["average over missing"].max()
-            averages[f"{dataset} {metric}"] = f"{(ratio - 1) * 100:+.1f} %"
+            averages[f"{dataset} {metric}"] = f"{(own[AVERAGE] / rivals[AVERAGE].max() - 1) * 100:+.1f} %"
     return Judgement(
         FAILS if behind else HOLDS,
         f"Tables 1 and 2: ahead of all five in {cells - len(behind)} of {cells} cells"
         + (f", not in {', '.join(behind)}" if behind else "")
-        + f"; averages {_listed(averages)} over the best of them. They are not built here",
+        + f"; on average {listed(averages)} over the best of the five. The five are not built here",
     )
 
 
 def _start_50(ours: Rows, printed: Rows) -> Judgement:
     sides, lines = [], []
     for dataset, metric, starts in (("iemocap", "ua", (30, 80, 1000)), ("mosi_bclstm", "f1_non0", (1000,))):
-        known = ours.loc[(ours["dataset"] == dataset) & ours["condition"].str.endswith(", n=50"), "condition"].unique()
+        directions = conditions_like(ours, dataset, ".*, n=50")
 
-        def probed(n: int, dataset: str = dataset, metric: str = metric, known: Sequence[str] = known) -> pd.Series:
-            directions = [c.replace(", n=50", f", n={n}") for c in known]
-            return score(ours, dataset, ("ADMC", "probe"), metric, directions or [f"... -> ..., n={n}"])
+        def probe(n: int, dataset: str = dataset, metric: str = metric, at: Sequence[str] = directions) -> pd.Series:
+            return score(ours, dataset, ("ADMC", "probe"), metric, [c.replace("n=50", f"n={n}") for c in at])
 
-        side, found = best(probed(50), {str(n): probed(n) for n in starts}, metric)
+        side, differences = best(probe(50), {str(n): probe(n) for n in starts}, metric)
         sides.append(side)
         # The unit once: metric and points are the same for every start.
-        numbers = ", ".join(f"{d.mean * 100:+.1f} ± {d.half * 100:.1f} over {n}" for n, d in found.items())
+        numbers = ", ".join(f"{d.mean * 100:+.1f} ± {d.half * 100:.1f} over {n}" for n, d in differences.items())
         lines.append(f"{dataset} {metric} {numbers}")
     by_direction: dict[str, dict[str, float]] = {}
     for condition, value in grid(printed, "4", "IEMOCAP", "wa").loc["ADMC"].items():
@@ -59,64 +70,84 @@ def _start_50(ours: Rows, printed: Rows) -> Judgement:
     return ballot(
         sides,
         f"Table 4: n = 50 leads in {lead} of {len(by_direction)} (wa). Ours, linear probes, gain of n = 50 in points "
-        f"({_sure(found)}): {'; '.join(lines)}. With an exact Gaussian denoiser 50 misses the conditional mean by "
-        f"{_percent(_mean_missed(50))}, 1000 by {_percent(_mean_missed(1000))}",
+        f"({certainty(differences)}): {'; '.join(lines)}. With an exact Gaussian denoiser 50 misses the conditional mean by "
+        f"{percent(_mean_error(50))}, 1000 by {percent(_mean_error(1000))}",
     )
 
 
-def _mean_missed(start: int) -> float:
-    """Relative error of what merging from this step makes of audio and vision given text, with an exact denoiser."""
+def _mean_error(start: int) -> float:
+    """Relative error of the mean of audio and vision, generated from text by an exact denoiser that merges from `start`."""
     blurs = {"text": 0.5, "audio": 1.0, "vision": 1.5}
     world = synthetic.draw("regression", {m: synthetic.Modality(8, blur=b) for m, b in blurs.items()}, latent=4)
-    mean, covariance = gaussian.moments(world)
+    mean, covariance = exact.moments(world)
     unit = covariance.diagonal().sqrt()
     mean, covariance = mean / unit, covariance / unit / unit[:, None]
     adn = ADN(len(blurs), 8, heads=2, start=start)
-    adn.denoiser = gaussian.Denoiser(mean, covariance, adn.abar)
-    return gaussian.completion_errors(adn, mean, covariance, torch.tensor([True, False, False]))[0]
+    adn.denoiser = exact.Denoiser(mean, covariance, adn.abar)
+    return exact.completion_errors(adn, mean, covariance, torch.tensor([True, False, False]))[0]
 
 
 def _comparable(ours: Rows, printed: Rows) -> Judgement:
     """Comparable: within five points of what the modality itself reaches alone in Table 1."""
-    made = grid(printed, "4", "IEMOCAP", "wa").loc["ADMC"]
-    real = grid(printed, "1", "IEMOCAP", "wa").loc["MMCR w/o ADN"]  # nothing generated beside it
-    made = {c.removesuffix(", n=50"): value for c, value in made.items() if c.endswith(", n=50")}
-    behind = {c: real[f"available({c.split(' -> ')[1]})"] - value for c, value in made.items()}
+    generated = grid(printed, "4", "IEMOCAP", "wa").loc["ADMC"]
+    real = grid(printed, "1", "IEMOCAP", "wa").loc["MMCR w/o ADN"]  # reads no generated feature
+    generated = {c.removesuffix(", n=50"): value for c, value in generated.items() if c.endswith(", n=50")}
+    behind = {c: real[f"available({c.split(' -> ')[1]})"] - value for c, value in generated.items()}
     close = sum(v <= 5 for v in behind.values())
     worst = max(behind, key=behind.get)
     return Judgement(
         HOLDS if close == len(behind) else FAILS,
         f"IEMOCAP wa, n = 50 of Table 4 against that modality alone in Table 1 (w/o ADN): {close} of {len(behind)} directions "
-        f"come within 5 points, the mean distance is {sum(behind.values()) / len(behind):.1f}; {worst} has {made[worst]:.1f}, "
-        f"{worst.split(' -> ')[1]} itself {made[worst] + behind[worst]:.1f}",
+        f"come within 5 points, the mean distance is {sum(behind.values()) / len(behind):.1f}; {worst} has "
+        f"{generated[worst]:.1f}, {worst.split(' -> ')[1]} itself {generated[worst] + behind[worst]:.1f}",
     )
 
 
 def _two_missing(ours: Rows, printed: Rows) -> Judgement:
     alone = [f"available({m})" for m in ("text", "audio", "vision")]
-    found = {}
-    for dataset in ("mosi_bclstm", "synthetic iemocap"):
-        metric = main_metric(ours, dataset)
-        found[dataset] = paired(*(score(ours, dataset, system, metric, alone) for system in (ADMC, SIMPLE)), metric)
+    differences = {d: compare(ours, d, ADMC, BASELINE, alone) for d in ("mosi_bclstm", "synthetic iemocap")}
     return ballot(
-        [found["mosi_bclstm"].side],
-        f"Gain of ADMC over a network trained jointly ({SIMPLE[0]}), mean over text, audio, vision alone "
-        f"({_sure(found)}): {_listed(found)} (no vote)",
+        [differences["mosi_bclstm"].side],
+        f"Gain of ADMC over a network trained jointly ({BASELINE[0]}), mean over text, audio, vision alone "
+        f"({certainty(differences)}): {listed(differences)} (no vote)",
     )
 
 
 def _weighted_accuracy(ours: Rows, printed: Rows) -> Judgement:
-    truth, said = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 3]), torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3])
+    truth, answers = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 3]), torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3])
     C, N = 4, len(truth)
-    right = torch.stack([((truth == c) == (said == c)).sum() for c in range(C)]).double()  # TP_i + TN_i
+    right = torch.stack([((truth == c) == (answers == c)).sum() for c in range(C)]).double()  # TP_i + TN_i
     size = torch.bincount(truth, minlength=C).double()
     weights = {"equal weights": torch.ones(C), "1 / N_i": 1 / size}
-    of_eq_7 = {name: equation_7(right, size, w) for name, w in weights.items()}
-    read = ", ".join(f"{value:.2f} ({name})" for name, value in of_eq_7.items())
-    values = metrics.score("multiclass", torch.nn.functional.one_hot(said, C).float(), truth)
+    printed_wa = {name: equation_7(right, size, w) for name, w in weights.items()}
+    readings = ", ".join(f"{value:.2f} ({name})" for name, value in printed_wa.items())
+    values = metrics.score("multiclass", torch.nn.functional.one_hot(answers, C).float(), truth)
     return Judgement(
-        FAILS if max(of_eq_7.values()) > 1 else HOLDS,
-        f"{N} clips, {C} classes, two mistakes: Eq 7's WA is {read}, not a share; with N_i = all clips it is "
+        FAILS if max(printed_wa.values()) > 1 else HOLDS,
+        f"{N} clips, {C} classes, two mistakes: Eq 7's WA is {readings}, not a share; with N_i = all clips it is "
         f"{float(right.sum() / (C * N)):.3f}. Accuracy, which the code and MMIN call WA, is {values['accuracy']:.3f} and "
         f"favours frequent classes. UA, {values['ua']:.3f}, is macro recall as printed",
     )
+
+
+_BOTH, _SYNTHETIC = ("iemocap", "mosi_bclstm"), ("synthetic iemocap",)
+CLAIMS = (
+    Claim("Abstract; Table 1; Table 2; Section 5.2", _ahead_everywhere,
+          "ADMC is ahead of all earlier systems in every scenario, on average by 6.5 % (IEMOCAP) and 9.4 % (MIntRec)."),
+    Claim("Table 1; Table 2; Section 5.4", partial(gains, a=ADMC, b=("ADMC", "w/o ITFN"), datasets=("iemocap",)),
+          "Encoders trained alone (ITFN) reduce coupling and beat joint training: 68.7 against 66.5 WA on IEMOCAP."),
+    Claim("Table 1; Table 2; Section 5.4",
+          partial(gains, a=ADMC, b=("ADMC", "w/o ADN"), datasets=_BOTH, without_vote=_SYNTHETIC),
+          "The features that ADN generates help: with zeros in their place WA on IEMOCAP falls from 68.7 to 67.4."),
+    Claim("Table 4; Figure 3; Section 5.5; Section 5.6", _start_50,
+          "Starting to merge at step n = 50 is best: in most directions it generates the best features."),
+    Claim("Table 4; Section 5.6", _comparable,
+          "Classified by themselves, generated features do about as well as the modality that they stand for."),
+    Claim("Table 1; Section 5.2", _two_missing,
+          "ADMC works when two modalities are missing, where jointly trained networks drop sharply."),
+    Claim("Table 5; Section 5.7",
+          partial(gains, a=("MMER", ""), b=("Use_ITFN", ""), datasets=_BOTH, without_vote=_SYNTHETIC, complete=True),
+          "On complete clips MMER's generated features add to the real ones: UA 79.5 against 78.1 on IEMOCAP."),
+    Claim("Section 4.3; Equation 7", _weighted_accuracy,
+          "WA as defined is an accuracy that gives rare classes more weight, UA the mean accuracy of the classes."),
+)  # fmt: skip
