@@ -1,10 +1,10 @@
-"""Which systems differ? Paired comparisons over data sets, conditions and seeds, by ranks and by differences.
+"""Comparisons of all systems over data sets, conditions and seeds, by ranks and by differences.
 
-Everything here starts from a wide table of blocks, one column per method, in which higher is better. A test assumes
-blocks that are drawn independently. Corpora are; seeds on one data set share its rows, so by default they are averaged
+Every function takes a table of blocks, one column per method, in which higher is better (see `blocks`). The tests assume
+independent blocks. Corpora are independent; seeds on one data set share its rows, so by default they are averaged
 (Demšar: Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 2006, section 3). Conditions of one data set
-share its rows, too, and so do several forms of one corpus: p values over many of them are too small. The strict reading
-has one block per corpus.
+share its rows, too, and so do several forms of one corpus: p values over many of them are too small. `by_corpus` makes
+one block per corpus.
 """
 
 import math
@@ -15,16 +15,22 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, f, studentized_range
 
-from mmlib.metrics import PRIMARY, better
-from mmlib.report.intervals import corrected_interval
+from mmlib.metrics import better
+from mmlib.report.intervals import paired
+from mmlib.report.published import DROPOUT
+from mmlib.report.rows import AVAILABLE, Rows, main_metric
 
 _LEVEL = 0.05
 _DIGITS = 12  # scores this close are tied: the same seeds averaged in another order differ in the last bit
 _PRIOR = 0.5  # weight of the pseudo-observation; each block has weight 1
 
-
 ANEW = {"ADMC": "ADMC (being measured anew)"}
-"""Method of `results("compare")` -> its name in tables until it is run again: its training stopped too early."""
+"""Method of `results("compare")` -> its name in tables until it is measured anew: its training stopped too early."""
+_NO_RIVALS = ("prior", DROPOUT, *ANEW, *ANEW.values())
+_COSTS = {  # metric -> what it is, decimals
+    "train_cpu_seconds": ("training, CPU seconds", 1), "steps": ("optimiser steps", 0), "step_cpu_ms": ("a step, CPU ms", 1),
+    "parameters": ("parameters", 0),
+}  # fmt: skip
 
 
 class Friedman(NamedTuple):
@@ -51,26 +57,18 @@ class SignedRank(NamedTuple):
     worse: float
 
 
-class Paired(NamedTuple):
-    """Mean difference and its 95 % interval from `low` to `high`; positive: the first method is better."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def blocks(rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: str = "condition") -> pd.DataFrame:
+def blocks(rows: Rows, metric_of: Mapping[str, str] | None = None, per: str = "condition") -> pd.DataFrame:
     """The scores side by side: one line per block, one column per method, both in order of appearance.
 
     rows: columns dataset, method, condition, metric, seed, value; one row for each score.
     metric_of: the metric that counts, per data set; not needed where each data set has rows of a single one.
     per: 'condition' makes a block of (dataset, condition), with the mean over seeds, as seeds on the same data set are not
         independent data sets (Demšar 2006). 'seed' makes one of (dataset, condition, seed): to compare two methods on one
-        data set with `paired`, not to test over data sets.
+        data set with `intervals.paired`, not to test over data sets.
 
     Higher is better in the result: where lower is better (mae), the sign is turned.
     Raises ValueError for a missing column, no row, a data set without one metric to take, a score that occurs twice, and
-    a method that lacks a block, or a seed of it, that any other has: nothing is left out silently.
+    a method that lacks a block, or a seed of it, that any other has: no gap is dropped silently.
     """
     keys = ["dataset", "condition", "seed"]
     if lacking := [c for c in (*keys, "method", "metric", "value") if c not in rows]:
@@ -105,33 +103,40 @@ def blocks(rows: pd.DataFrame, metric_of: Mapping[str, str] | None = None, per: 
 
 
 def _single_metrics(rows: pd.DataFrame) -> dict[str, str]:
-    found = rows.groupby("dataset", sort=False)["metric"].unique()
-    for name, metrics in found.items():
+    metrics_of = rows.groupby("dataset", sort=False)["metric"].unique()
+    for name, metrics in metrics_of.items():
         if len(metrics) > 1:
             raise ValueError(f"ranks.blocks: dataset {name!r} has metrics {sorted(metrics)}; name one in metric_of")
-    return {name: metrics[0] for name, metrics in found.items()}
+    return {name: metrics[0] for name, metrics in metrics_of.items()}
 
 
 def _place(row: pd.Series, metric_of: Mapping[str, str]) -> str:
     return f"{metric_of[row['dataset']]} on dataset {row['dataset']}, condition {row['condition']}, seed {row['seed']}"
 
 
-def comparison(rows: pd.DataFrame, per: str = "condition") -> dict[str, pd.DataFrame]:
-    """The blocks of `results("compare")`, by title: SMCIR, which needs its text, is in the first alone.
+def competing(rows: Rows) -> Rows:
+    """The rows of `results("compare")` in the main metric of their data set, under the sets of available modalities.
 
-    Conditions are those that leave all rows the same modalities; each data set counts by its task's main metric. Systems
-    of a single modality, all zeros and the oracle do not compete. per: as in `blocks`.
+    These conditions leave all rows of a data set the same modalities. Methods are in one order on all data sets.
     """
-    main = {
-        name: next(m for m in PRIMARY.values() if m in set(part["metric"])) for name, part in rows.groupby("dataset")
-    }
-    complete, text = rows["condition"] == "complete", rows["condition"] == "available(text)"
-    single = complete | rows["condition"].str.fullmatch(r"available\([^)]*\)")
-    rivals = ~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))
-    smcir = rows["method"].str.startswith("SMCIR")
+    main = rows["dataset"].map({name: main_metric(rows, name) for name in rows["dataset"].unique()})
+    rows = rows[rows["metric"] == main]
+    order = {method: place for place, method in enumerate(dict.fromkeys(rows["method"]))}
+    rows = rows[rows["condition"].str.fullmatch(f"{AVAILABLE}|complete")]
+    return rows.sort_values("method", key=lambda methods: methods.map(order), kind="stable")
+
+
+def comparison(rows: Rows, per: str = "condition") -> dict[str, pd.DataFrame]:
+    """The blocks of `results("compare")`, by title. SMCIR, which needs text, is in the first table alone.
+
+    Rows are those of `competing`, without systems of a single modality, all zeros and the oracle. per: as in `blocks`.
+    """
+    rows = competing(rows)
+    rows = rows[~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))]
+    with_text, smcir = rows["condition"].isin(["complete", "available(text)"]), rows["method"].str.startswith("SMCIR")
     return {
-        "text is there, all methods": blocks(rows[rivals & (complete | text)], main, per),
-        "either may be missing, without SMCIR": blocks(rows[rivals & single & ~smcir], main, per),
+        "text is there, all methods": blocks(rows[with_text], per=per),
+        "either may be missing, without SMCIR": blocks(rows[~smcir], per=per),
     }
 
 
@@ -149,8 +154,9 @@ def friedman(table: pd.DataFrame) -> Friedman:
     """Do any of k methods differ over N blocks? Friedman's chi squared, and the less conservative F of Iman and Davenport.
 
     table: from `blocks`. Demšar 2006, section 3.2.2: chi2 = 12 N / (k (k + 1)) (sum of R_j^2 - k (k + 1)^2 / 4) of the
-    average ranks R_j, and F = (N - 1) chi2 / (N (k - 1) - chi2), infinite where all blocks agree. There is no correction
-    for ties, so with many of them both are conservative. Raises ValueError below 3 methods or 2 blocks, and for nan.
+    average ranks R_j, and F = (N - 1) chi2 / (N (k - 1) - chi2), infinite where all blocks agree. As printed there, ties
+    are not corrected for (scipy.stats.friedmanchisquare does), so with many ties both tests are conservative.
+    Raises ValueError below 3 methods or 2 blocks, and for nan.
     """
     n, k = _size(table, "friedman")
     ranks = average_ranks(table)
@@ -200,7 +206,12 @@ def signed_rank(a: pd.Series, b: pd.Series, rope: float, draws: int = 50_000, se
     """
     if not rope >= 0:
         raise ValueError(f"ranks.signed_rank: rope is {rope}; it is at least 0, in units of the score")
-    z = np.append(0.0, _differences(a, b, "signed_rank", fewest=1))
+    if not a.index.equals(b.index):
+        raise ValueError("ranks.signed_rank: a and b need the same blocks in the same order, to be compared in pairs")
+    differences = a.to_numpy(float) - b.to_numpy(float)
+    if not len(differences) or not np.isfinite(differences).all():
+        raise ValueError(f"ranks.signed_rank: needs at least 1 finite difference, got {differences.tolist()}")
+    z = np.append(0.0, differences)
     # Rounded: in binary, 0.81 - 0.80 is more than 0.01.
     walsh = np.add.outer(z, z).round(_DIGITS) / 2  # (n + 1, n + 1)
     weights = np.random.default_rng(seed).dirichlet([_PRIOR] + [1.0] * (len(z) - 1), draws)  # (draws, n + 1)
@@ -209,21 +220,75 @@ def signed_rank(a: pd.Series, b: pd.Series, rope: float, draws: int = 50_000, se
     return SignedRank(*(np.bincount(mass.argmax(0), minlength=3) / draws).tolist())
 
 
-def paired(a: pd.Series, b: pd.Series) -> Paired:
-    """By how much is method a better than b on one data set? Mean difference over seeds, Student's t interval at 95 %.
+def by_corpus(table: pd.DataFrame) -> pd.DataFrame:
+    """One block per corpus, the mean of its blocks: 'mosi' for mosi and mosi_bclstm with any pair of its modalities."""
+    names = table.index.get_level_values("dataset")
+    return table.groupby(names.map(lambda name: name.partition(",")[0].partition("_")[0])).mean()
 
-    a, b: two columns of `blocks(rows, per="seed")` at one data set and condition, at least two seeds.
-    The interval holds for other seeds on the same rows, not for other rows or data sets; from five seeds it is wide.
-    Raises ValueError where a and b have other seeds, fewer than two, or a value that is not finite.
+
+def rank_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A line per table of blocks: average ranks, the critical difference of `nemenyi`, Friedman's p value as text."""
+    lines = {}
+    for title, table in tables.items():
+        tests = {"critical difference": nemenyi(table).cd, "p": f"{friedman(table).chi2_p:.1e}"}
+        lines[title] = {**average_ranks(table), **tests}
+    return pd.DataFrame(lines).T.rename_axis("average ranks")
+
+
+def relative(table: pd.DataFrame) -> pd.DataFrame:
+    """Each score as the share of the way from the prior to the best method of its block, so that metrics can be mixed.
+
+    table: from `blocks`, with a column 'prior'. 0: the prior or worse, 1: the best; nan where no method beats the prior.
     """
-    differences = _differences(a, b, "paired", fewest=2)
-    return Paired(float(differences.mean()), *corrected_interval(differences, ratio=0.0))
+    gain = table.sub(table["prior"], axis=0).clip(lower=0)
+    return gain.div(gain.max(axis=1), axis=0)
 
 
-def _differences(a: pd.Series, b: pd.Series, function: str, fewest: int) -> np.ndarray:
-    if not a.index.equals(b.index):
-        raise ValueError(f"ranks.{function}: a and b need the same blocks in the same order, to be compared in pairs")
-    differences = a.to_numpy(float) - b.to_numpy(float)
-    if len(differences) < fewest or not np.isfinite(differences).all():
-        raise ValueError(f"ranks.{function}: needs at least {fewest} finite differences, got {differences.tolist()}")
-    return differences
+def learned(table: pd.DataFrame, by_seed: pd.DataFrame) -> pd.DataFrame:
+    """The blocks whose best method beats the prior by more than noise: the 95 % interval over seeds is above 0.
+
+    table, by_seed: `blocks` of the same rows per condition and per seed.
+    """
+    seeds = dict(list(by_seed.groupby(level=["dataset", "condition"])))
+    best = table.idxmax(axis=1)
+    return table[[paired(seeds[block][method], seeds[block]["prior"]).side == 1 for block, method in best.items()]]
+
+
+def chances(table: pd.DataFrame, rope: float) -> pd.DataFrame:
+    """Per method the probabilities of `signed_rank` against DROPOUT: better, equal, worse.
+
+    table: from `relative`; rope in its units. The prior and what is measured anew have no line.
+    """
+    lines = {m: signed_rank(table[m], table[DROPOUT], rope)._asdict() for m in table if m not in _NO_RIVALS}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def tally(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Per method the number of blocks in which its 95 % interval over seeds against DROPOUT is above, around or below 0.
+
+    tables: `comparison(rows, per="seed")`; a method of both tables counts in the second, which has more blocks. The prior
+    and what is measured anew have no line.
+    """
+    lines = {}
+    for table in tables.values():
+        groups = [block for _, block in table.groupby(level=["dataset", "condition"])]
+        for method in (m for m in table if m not in _NO_RIVALS):
+            sides = [paired(block[method], block[DROPOUT]).side for block in groups]
+            counts = {"better": sides.count(1), "undecided": sides.count(0), "worse": sides.count(-1)}
+            lines[method] = {"blocks": len(sides), **counts}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def costs(rows: Rows) -> pd.DataFrame:
+    """What training costs, per method: 'median (smallest to largest)' over data sets of the medians over seeds.
+
+    rows: of `results("compare")`; those of condition 'training' count.
+    """
+    rows = rows[(rows["condition"] == "training") & rows["metric"].isin(_COSTS)]
+    medians = rows.groupby(["method", "metric", "dataset"], sort=False)["value"].median()
+    spread = medians.groupby(["method", "metric"], sort=False).agg(["median", "min", "max"])
+    cells = {
+        key: "{:,.{d}f} ({:,.{d}f} to {:,.{d}f})".format(*line, d=_COSTS[key[1]][1]) for key, line in spread.T.items()
+    }
+    table = pd.Series(cells).unstack(sort=False).rename_axis("method")
+    return table[list(_COSTS)].rename(columns=lambda metric: _COSTS[metric][0])

@@ -8,6 +8,7 @@ from scipy.stats import f, friedmanchisquare, t, ttest_rel
 
 from mmlib import show
 from mmlib.report import ranks
+from mmlib.report.intervals import paired
 from tests.show.test_plots import assert_texts_are_apart
 
 METHODS = ("A", "B", "C")
@@ -231,18 +232,18 @@ def test_signed_rank_follows_the_direction_of_the_metric():
         rows["value"] = 0.5 + 0.1 * (rows["method"] == "A")
         found = ranks.blocks(rows)
         assert getattr(ranks.signed_rank(found["A"], found["B"], rope=0.01), expected) > 0.99
-        assert (ranks.paired(found["A"], found["B"]).mean > 0) == (metric == "accuracy")
+        assert (paired(found["A"], found["B"]).mean > 0) == (metric == "accuracy")
 
 
-@pytest.mark.parametrize("compare", [lambda a, b: ranks.signed_rank(a, b, 0.1), ranks.paired])
-def test_pairs_need_the_same_blocks_and_finite_values(compare):
+def test_pairs_need_the_same_blocks_and_finite_values():
     a = pd.Series([0.1, 0.2], ["x", "y"])
     with pytest.raises(ValueError, match="same blocks in the same order"):
-        compare(a, a[::-1])
-    with pytest.raises(ValueError, match="finite"):
-        compare(a, pd.Series([0.1, math.nan], ["x", "y"]))
-    with pytest.raises(ValueError, match="at least"):
-        compare(a[:0], a[:0])
+        ranks.signed_rank(a, a[::-1], 0.1)
+    for compare in (lambda a, b: ranks.signed_rank(a, b, 0.1), paired):
+        with pytest.raises(ValueError, match="finite"):
+            compare(a, pd.Series([0.1, math.nan], ["x", "y"]))
+        with pytest.raises(ValueError, match="at least|two seeds"):
+            compare(a[:0], a[:0])
 
 
 @pytest.mark.parametrize("rope", [-0.01, math.nan])
@@ -256,17 +257,17 @@ def test_rope_is_not_negative(rope):
 
 def test_paired_by_hand_and_as_scipys_paired_t_test():
     a, b = pd.Series([0.72, 0.70, 0.74, 0.71, 0.73]), pd.Series([0.70, 0.69, 0.71, 0.71, 0.69])
-    found = ranks.paired(a, b)  # differences 0.02, 0.01, 0.03, 0, 0.04: mean 0.02, variance 0.00025
+    found = paired(a, b)  # differences 0.02, 0.01, 0.03, 0, 0.04: mean 0.02, variance 0.00025
     half = t.ppf(0.975, 4) * math.sqrt(0.00025 / 5)
-    assert tuple(found) == pytest.approx((0.02, 0.02 - half, 0.02 + half))
+    assert (found.mean, found.half) == pytest.approx((0.02, half))
     interval = ttest_rel(a, b).confidence_interval(0.95)
-    assert found[1:] == pytest.approx((interval.low, interval.high))
-    assert tuple(ranks.paired(b, a)) == pytest.approx((-0.02, -found.high, -found.low))
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((interval.low, interval.high))
+    assert (paired(b, a).mean, paired(b, a).half) == pytest.approx((-0.02, half))
 
 
 def test_paired_needs_two_seeds():
-    with pytest.raises(ValueError, match=r"ranks.paired: needs at least 2 .* got \[0.5\]"):
-        ranks.paired(pd.Series([1.0]), pd.Series([0.5]))
+    with pytest.raises(ValueError, match="an interval needs two seeds, got 1"):
+        paired(pd.Series([1.0]), pd.Series([0.5]))
 
 
 # Critical difference diagram
@@ -354,3 +355,87 @@ def test_the_comparison_leaves_out_who_does_not_compete_and_smcir_where_text_is_
         pd.testing.assert_frame_equal(averaged, blocks)
     mae = rows.query("metric == 'mae' and method == 'UMDF' and condition == 'complete'")["value"].mean()
     assert there.loc[("mosi", "complete"), "UMDF"] == pytest.approx(-mae)
+
+
+# All systems on the same data
+
+
+def compared():
+    """Seeds 0 and 1 of two corpora, one in two forms, higher is better: the prior, a baseline and two methods."""
+    names = ("prior", ranks.DROPOUT, "SIM-C", "SMCIR")
+    values = {  # (dataset, condition) -> per method the scores of both seeds
+        ("mosi", "complete"): ((0.2, 0.2), (0.5, 0.6), (0.8, 0.9), (0.4, 0.7)),
+        ("mosi_bclstm, text + audio", "complete"): ((0.2, 0.2), (0.5, 0.6), (0.4, 0.5), (0.6, 0.7)),
+        ("iemocap", "complete"): ((0.2, 0.2), (0.1, 0.1), (0.0, 0.9), (0.1, 0.2)),
+    }
+    keys = [(*block, seed) for block in values for seed in (0, 1)]
+    index = pd.MultiIndex.from_tuples(keys, names=["dataset", "condition", "seed"])
+    by_seed = pd.DataFrame([dict(zip(names, v)) for scores in values.values() for v in zip(*scores)], index)
+    return by_seed.groupby(["dataset", "condition"], sort=False).mean(), by_seed
+
+
+def test_relative_is_the_share_of_the_way_from_the_prior_to_the_best():
+    shares = ranks.relative(compared()[0])
+    assert shares.loc[("mosi", "complete")].tolist() == pytest.approx([0, 0.35 / 0.65, 1, 0.35 / 0.65])
+    assert shares.loc[("iemocap", "complete")].tolist() == pytest.approx([0, 0, 1, 0])  # below the prior is 0
+    assert ranks.relative(compared()[0][["prior", "SMCIR"]]).iloc[2].isna().all()  # nobody beats the prior
+
+
+def test_learned_leaves_out_blocks_whose_best_does_not_clearly_beat_the_prior():
+    """Two scores that differ by 0.1 have an interval of ± 12.706 * 0.05: 0.65 is clear of it, 0.45 is not."""
+    table, by_seed = compared()
+    assert list(ranks.learned(table, by_seed).index) == [("mosi", "complete")]
+
+
+def test_tally_counts_blocks_above_around_and_below_the_baseline():
+    _, by_seed = compared()
+    # SIM-C: +0.3 and +0.3, -0.1 and -0.1, -0.1 and +0.8. SMCIR: -0.1 and +0.1, +0.1 and +0.1, 0 and +0.1.
+    counts = ranks.tally({"first": by_seed, "second": by_seed.iloc[:4].drop(columns="SMCIR")})
+    assert list(counts) == ["blocks", "better", "undecided", "worse"]
+    assert counts.loc["SMCIR"].tolist() == [3, 1, 2, 0] and counts.loc["SIM-C"].tolist() == [2, 1, 0, 1]
+    assert ranks.tally({"first": by_seed}).loc["SIM-C"].tolist() == [3, 1, 1, 1]
+
+
+def test_chances_are_those_of_the_signed_rank_test():
+    shares = ranks.relative(compared()[0])
+    found = ranks.chances(shares, rope=0.01)
+    assert list(found.index) == ["SIM-C", "SMCIR"] and list(found) == ["better", "equal", "worse"]
+    assert tuple(found.loc["SMCIR"]) == ranks.signed_rank(shares["SMCIR"], shares[ranks.DROPOUT], 0.01)
+    renamed = shares.rename(columns={"SIM-C": ranks.ANEW["ADMC"]})
+    assert list(ranks.chances(renamed, rope=0.01).index) == ["SMCIR"]  # what is measured anew is left out
+
+
+def test_a_corpus_is_one_block_whatever_its_forms():
+    table, _ = compared()
+    corpora = ranks.by_corpus(table)
+    assert list(corpora.index) == ["iemocap", "mosi"]
+    assert corpora.loc["mosi"].tolist() == pytest.approx([0.2, 0.55, (0.85 + 0.45) / 2, (0.55 + 0.65) / 2])
+    line = ranks.rank_table({"two corpora": corpora}).loc["two corpora"]
+    assert line[list(corpora)].tolist() == ranks.average_ranks(corpora).tolist() == [3, 3.5, 1, 2.5]
+    assert line["critical difference"] == ranks.nemenyi(corpora).cd
+    assert line["p"] == f"{ranks.friedman(corpora).chi2_p:.1e}"
+
+
+def test_costs_are_medians_over_seeds_then_over_data_sets():
+    values = {("a", "x"): (1, 2, 9), ("a", "y"): (4, 4, 4), ("b", "x"): (1000, 2000, 3000)}  # per method and data set
+    rows = [
+        {"method": m, "dataset": d, "condition": "training", "metric": metric, "seed": seed, "value": value}
+        for (m, d), scores in values.items() for seed, value in enumerate(scores)
+        for metric in ("train_cpu_seconds", "steps", "step_cpu_ms", "parameters", "epochs")
+    ]  # fmt: skip
+    table = ranks.costs(pd.DataFrame([*rows, {**rows[0], "condition": "complete", "value": 99.0}]))
+    assert list(table) == ["training, CPU seconds", "optimiser steps", "a step, CPU ms", "parameters"]
+    assert table.index.name == "method"  # an index without a name is not shown
+    assert table.loc["a"].tolist() == ["3.0 (2.0 to 4.0)", "3 (2 to 4)", "3.0 (2.0 to 4.0)", "3 (2 to 4)"]
+    assert table.loc["b", "parameters"] == "2,000 (2,000 to 2,000)" and list(table.index) == ["a", "b"]
+
+
+def test_methods_compete_in_the_main_metric_and_in_one_order():
+    keys = [("iemocap", "b", "ua"), ("mosi", "a", "mae"), ("mosi", "b", "mae"), ("mosi", "b", "corr")]
+    rows = pd.DataFrame(
+        [(*key, c) for key in keys for c in ("complete", "available(text)", "patterns")],
+        columns=["dataset", "method", "metric", "condition"],
+    )
+    found = ranks.competing(rows)
+    assert found["method"].tolist() == ["b"] * 4 + ["a"] * 2 and set(found["metric"]) == {"ua", "mae"}
+    assert set(found["condition"]) == {"complete", "available(text)"}
