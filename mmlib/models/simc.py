@@ -1,16 +1,17 @@
 """SIM-C: cross-modal feature simulation for two modalities.
 
 Ismkhan, Bouchachia: Multi-Modal Multi-Label Classification under Missing Textual/Visual Modalities via Cross-Modal
-Feature Simulation (ICPR 2026), sections 3 and 4. The paper does not number its equations; they are quoted by section.
+Feature Simulation (ICPR 2026), sections 3 and 4. The paper does not number its equations, so they are cited by section.
 
-variant 'paper' follows the text, 'official' the released code. They differ in
-  fusion: the code adds Linear + ReLU after the mean over modalities;
-  head:   the text has Linear, ReLU, dropout; the code's first layer has dropout before ReLU (the same in distribution).
-schedule 'joint' (the published text) trains everything at once; 'two_stage' (the abstract's "pre-trained", and the first
-version of the PDF) trains the simulators alone, then the rest with the simulators frozen.
-reduction 'mean' takes both losses as means over features and labels, as the code does; 'sum' takes the printed norms and
-sums, which weigh the simulation loss 2 * 512 / 27 = 38 times more against the task.
-Left open by the paper and filled: features are used as given (l2norm=False).
+Where text and released code differ, or the text leaves something open (first value: the default):
+
+  fusion     variant='paper': the mean over modalities; 'official', as the code does: Linear + ReLU after this mean
+  head       variant='paper': Linear, ReLU, dropout; 'official': dropout before the first ReLU (the same in distribution)
+  schedule   'joint', the published text: all parts train at once; 'two_stage', the abstract's "pre-trained" and the first
+             version of the PDF: first the simulators alone, then the rest with frozen simulators
+  reduction  'mean', as the code does: both losses are means over features and over labels; 'sum': the printed norms and
+             sums, which give the simulation loss 2 * 512 / 27 = 38 times more weight against the task
+  l2norm     False: features are used as given; True: each is scaled to length 1. The paper does not say
 """
 
 import torch
@@ -26,14 +27,17 @@ SIMC_CONFIGURATIONS = (
     "100_image_100_text", "100_image_20_text", "20_image_100_text",
     "complex_10_45_45", "complex_20_40_40", "complex_30_35_35",
 )  # fmt: skip
-"""The six configurations of SIM-C's Tables 1 and 3."""
+"""The six columns of Tables 1 and 3, each the name of a protocol in `mmlib.missing`.
 
+`100_image_20_text`: all films have their image, 20 % have their text. `complex_20_40_40`: 20 % of the films have both, 40 %
+the image alone, 40 % the text alone.
+"""
 
 Feature = Float[Tensor, "B _"]
 
 
 class SIMC(System):
-    """Simulators S_{1->2}, S_{2->1}, attention fusion over completed features, classification head g."""
+    """Simulators S_{1->2} and S_{2->1}, attention fusion of the completed features, classification head g."""
 
     def __init__(
         self,
@@ -74,8 +78,36 @@ class SIMC(System):
         rest = [nn.Linear(128, 64), nn.ReLU(), nn.Dropout(dropout), nn.Linear(64, outputs)]
         self.g = nn.Sequential(nn.Linear(hidden, 128), *first, *rest)
 
+    def predict(self, batch: Batch, simulated: tuple[Feature, Feature] | None = None) -> Prediction:
+        """Section 3.3: simulate what is missing, fuse, classify; the same steps for every availability pattern.
+
+        simulated: the output of `simulate` for this batch, where it is already computed.
+        """
+        M1, M2 = self.features(batch)
+        S1, S2 = simulated or self.simulate(M1, M2)
+        M1 = self.complete(M1, S1, batch.present[self.m1])
+        M2 = self.complete(M2, S2, batch.present[self.m2])
+        H = self.fuse(M1, M2)
+        return Prediction(self.g(H), {self.m1: M1[:, None], self.m2: M2[:, None]}, H)
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        """Section 3.2: L = alpha L_sim + beta L_task; the stages 'simulators' and 'task' minimise one of the two terms."""
+        simulated, terms = self.simulate(*self.features(batch)), {}
+        if stage != "task":
+            terms["simulation"] = self.alpha * self.simulation_loss(batch, simulated)
+        if stage != "simulators":
+            frozen = (simulated[0].detach(), simulated[1].detach())
+            logits = self.predict(batch, frozen if stage == "task" else simulated).logits
+            terms["task"] = self.beta * task_loss(logits, batch.target, self.task, self.reduction)
+        return terms
+
+    def features(self, batch: Batch) -> tuple[Feature, Feature]:
+        """M'_1, M'_2 (B, d_k): the embeddings of the frozen encoders."""
+        M1, M2 = (batch.x[m].squeeze(1) for m in (self.m1, self.m2))
+        return (nn.functional.normalize(M1, dim=1), nn.functional.normalize(M2, dim=1)) if self.l2norm else (M1, M2)
+
     def simulate(self, M1: Feature, M2: Feature) -> tuple[Feature, Feature]:
-        """Section 3.1: M^1 = S_{2->1}(M'_2), M^2 = S_{1->2}(M'_1), for every row at once."""
+        """Section 3.1: M^_1 = S_{2->1}(M'_2), M^_2 = S_{1->2}(M'_1), for every row of the batch."""
         return self.S21(M2), self.S12(M1)
 
     def complete(self, true: Feature, simulated: Feature, available: Bool[Tensor, "B"]) -> Feature:
@@ -90,7 +122,7 @@ class SIMC(System):
         return self.after(H.mean(1))
 
     def simulation_loss(self, batch: Batch, simulated: tuple[Feature, Feature]) -> Float[Tensor, ""]:
-        """Section 3.2: |M'_1 - S_{2->1}(M'_2)|^2 + |M'_2 - S_{1->2}(M'_1)|^2 over rows that have both, else 0."""
+        """Section 3.2: |M'_1 - S_{2->1}(M'_2)|^2 + |M'_2 - S_{1->2}(M'_1)|^2 over rows with both modalities, else 0."""
         both = (batch.present[self.m1] & batch.present[self.m2]).float()  # (B,)
         errors = [nn.functional.mse_loss(s, true, reduction="none") for s, true in zip(simulated, self.features(batch))]
         if self.reduction == "sum":
@@ -99,49 +131,15 @@ class SIMC(System):
             error = (errors[0].mean(1) + errors[1].mean(1)) / 2
         return (error * both).sum() / both.sum().clamp(min=1)
 
-    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        """Section 3.2: L = alpha L_sim + beta L_task."""
-        if stage == "simulators":
-            simulated = self.simulate(*self.features(batch))
-            return {"simulation": self.alpha * self.simulation_loss(batch, simulated)}
-        if stage == "task":
-            logits = self._forward(batch, detach=True)[0]
-            return {"task": self.beta * task_loss(logits, batch.target, self.task, self.reduction)}
-        logits, _, _, simulated = self._forward(batch)
-        return {
-            "simulation": self.alpha * self.simulation_loss(batch, simulated),
-            "task": self.beta * task_loss(logits, batch.target, self.task, self.reduction),
-        }
-
-    def predict(self, batch: Batch) -> Prediction:
-        """Section 3.3: the same procedure for every availability pattern."""
-        logits, completed, H, _ = self._forward(batch)
-        return Prediction(logits, {m: x.unsqueeze(1) for m, x in zip((self.m1, self.m2), completed)}, H)
-
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         simulators = [*self.S12.parameters(), *self.S21.parameters()]
-        if stage == "simulators":
-            return simulators
-        ours = {id(p) for p in simulators} if stage == "task" else set()
-        return [p for p in self.parameters() if id(p) not in ours]
+        rest = [p for name, p in self.named_parameters() if not name.startswith(("S12.", "S21."))]
+        return {"joint": simulators + rest, "simulators": simulators, "task": rest}[stage]
 
     def setup(self, train: View) -> None:
+        """Raises DataError for sequences: SIM-C takes one vector per modality."""
         for m, x in train.data.features.items():
             if x.shape[1] > 1:
                 raise DataError(
                     f"{train.data.where}: SIM-C takes one vector per modality, {m!r} is a sequence; take data.pooled()"
                 )
-
-    def features(self, batch: Batch) -> tuple[Feature, Feature]:
-        """M'_1, M'_2 (B, d_k): the frozen encoders' embeddings."""
-        M1, M2 = (batch.x[m].squeeze(1) for m in (self.m1, self.m2))
-        return (nn.functional.normalize(M1, dim=1), nn.functional.normalize(M2, dim=1)) if self.l2norm else (M1, M2)
-
-    def _forward(self, batch: Batch, detach: bool = False):
-        true = self.features(batch)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not detach):
-            simulated = self.simulate(*true)
-        available = (batch.present[self.m1], batch.present[self.m2])
-        completed = tuple(self.complete(t, s, a) for t, s, a in zip(true, simulated, available))
-        H = self.fuse(*completed)
-        return self.g(H), completed, H, simulated
