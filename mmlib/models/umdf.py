@@ -1,34 +1,39 @@
-"""UMDF: one network teaches itself across two views of a sample that miss different things.
+"""UMDF: one network teaches itself to agree on two versions ("views") of a sample in which different parts are missing.
 
 Li, Yang, Lei, Wang, Wang, Su, Yang, Wang, Sun, Zhang: A Unified Self-Distillation Framework for Multimodal Sentiment
-Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released; what the paper leaves open is filled so:
+Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released. Where the paper leaves something open or an
+equation is unclear (first value: the default):
 
-  views         each has a random set of modalities (all non-empty sets equally likely), of which each frame is lost with a
-                probability from {0, .1, ..., p_max}; the two always differ where the row has more than one modality
+  views         The paper: any two missing versions of a clip, the complete one included, so they may be equal. Here
+                (views='missing') each view keeps a random set of modalities, all non-empty sets equally likely, and loses
+                each frame with one probability from {0, .1, ..., p_max}; the two views must differ, unless the row has a
+                single modality. views='complete': both are the row as it is
   lambda1, 2    not given: 0.1 and 1, to be chosen on validation
-  Eq 2          the kernel is not given: the mean of five Gaussian kernels around the median squared distance. What the
-                paper calls the unbiased estimator is the biased one, the default; estimator='unbiased' is the other
-  Eq 3          averages a number over i that does not depend on i, and ignores which a belongs to which b;
-                feature='paired' compares each row's two views instead
-  Eq 5          f_y is the final classifier (f_y='shared'), not a head that only this loss trains (f_y='separate'). In both
-                cases h can come to a place where f_y says the same for every row, which makes the loss zero;
-                f_y='supervised' adds the task loss of f_y(h_a) and f_y(h_b), which is not in the paper
-  Eq 7          MCIM layer l + 1 takes the outputs of layer l as targets and as sources; missing and padded frames are
-                attended to like others (masked=True: they are not)
-  T             modalities of other lengths are interpolated to that of the first sequence; 'last' is the last step at
+  Eq 2          The kernel is not given: the mean of five Gaussian kernels around the median squared distance. The paper
+                calls its estimator unbiased, but it is the biased one (estimator='biased'); 'unbiased' is the other
+  Eq 3          The mean over i is of a number that does not depend on i, and the pairing of h_a with h_b has no influence
+                (feature='mmd'); feature='paired' compares the two views of each row instead
+  Eq 5          f_y is the final classifier (f_y='shared') or a head that only this loss trains ('separate'). In both cases
+                the loss is zero if f_y gives the same output for every row; f_y='supervised' adds the task loss of f_y(h_a)
+                and f_y(h_b), which is not in the paper
+  Eq 7          MCIM layer l + 1 takes the outputs of layer l as targets and as sources. Missing and padded frames are
+                attended to like others (masked=False); masked=True excludes them
+  T             All modalities are interpolated to the length of the first sequence; the "last element" is the last step at
                 which a sequence is observed
-  DFIM          "matrix multiplication of M_k with H_k" would leave one vector where Eq 10 needs a sequence: taken as a
-                product frame by frame, times T, as softmax weights shrink frames to 1 / T (scaling='length' | 'none')
-  streams       DFIM integrates S_a with S_b in training and a clip with itself at test, so that what it meets at test it
-                never met in training, least of all a modality alone; streams='cloned' integrates each view with itself,
-                which is not in the paper
-  task loss     squared error as printed, although MAE is reported (error='absolute' is the other)
-  encoders      two layers, LayerNorm in front as in MulT, whose other settings the paper shares; with LayerNorm behind, the
-                printed learning rate for IEMOCAP does not train
-  dropout       .1 on residuals and .25 on Z as in MulT, of whole channels; nothing inside the FFN or on attention weights
+  DFIM          "Matrix multiplication of M_k with H_k" would leave one vector, but Eq 10 needs a sequence: each frame is
+                multiplied by its own score, and by T because softmax weights shrink frames to 1 / T (scaling='length');
+                scaling='none' omits T
+  streams       As printed, DFIM integrates S_a with S_b in training, but a clip with its copy at test (streams='views'): a
+                row with several modalities never trains on two equal streams. streams='cloned', which is not in the paper,
+                integrates each view with itself
+  task loss     squared error as printed, although MAE is reported; error='absolute' is the other
+  encoders      two pre-norm layers as in MulT, whose other settings the paper shares; post-norm layers do not train with
+                the learning rate printed for IEMOCAP
+  dropout       0.1 on residuals and 0.25 on Z as in MulT, of whole channels; none inside the FFN or on attention weights
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,25 +54,24 @@ _BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 def mmd2(
     h_a: Float[Tensor, "n h"], h_b: Float[Tensor, "n h"], kernel: str = "rbf", estimator: str = "biased"
 ) -> Float[Tensor, ""]:
-    """Eq 1, 2: |mean phi(h_a) - mean phi(h_b)|^2 in the space of the kernel, from two samples of n vectors.
+    """Eq 1, 2: |mean phi(h_a) - mean phi(h_b)|^2 in the kernel's space, estimated from n vectors of each distribution.
 
-    'biased' is Eq 2 as printed, diagonal included; 'unbiased' leaves each vector's product with itself out of the two
-    inner means, and is 0 for n = 1, where nothing is left.
+    'biased' is Eq 2 as printed; 'unbiased' excludes the product of each vector with itself and is 0 for n = 1.
     """
     n, h = len(h_a), torch.cat((h_a, h_b))
     K = h @ h.T  # (2n, 2n)
     if kernel == "rbf":
         norm = K.diagonal()
         distance = (norm[:, None] + norm - 2 * K).clamp(min=0)
-        apart = torch.ones_like(K, dtype=torch.bool).triu(1)
-        bandwidth = distance.detach()[apart].median().clamp(min=1e-12)
+        pairs = torch.ones_like(K, dtype=torch.bool).triu(1)
+        bandwidth = distance.detach()[pairs].median().clamp(min=1e-12)
         K = sum(torch.exp(-distance / (c * bandwidth)) for c in _BANDWIDTHS) / len(_BANDWIDTHS)
-    inside, between = K[:n, :n] + K[n:, n:], K[:n, n:]
+    inner, between = K[:n, :n] + K[n:, n:], K[:n, n:]
     if estimator == "biased":
-        return inside.mean() - 2 * between.mean()
+        return inner.mean() - 2 * between.mean()
     if n == 1:
         return 0 * between.sum()
-    return (inside.sum() - inside.diagonal().sum()) / (n * (n - 1)) - 2 * between.mean()
+    return (inner.sum() - inner.diagonal().sum()) / (n * (n - 1)) - 2 * between.mean()
 
 
 def kl(log_p: Float[Tensor, "*B C"], log_q: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
@@ -76,9 +80,9 @@ def kl(log_p: Float[Tensor, "*B C"], log_q: Float[Tensor, "*B C"]) -> Float[Tens
 
 
 def js(logits_a: Float[Tensor, "n C"], logits_b: Float[Tensor, "n C"], task: str) -> Float[Tensor, ""]:
-    """Eq 5: Jensen-Shannon divergence of what the two views say, averaged over rows: 0 .. ln 2.
+    """Eq 5: Jensen-Shannon divergence between the predictions of the two views, mean over rows, between 0 and ln 2.
 
-    multiclass: of the softmax over C classes. multilabel, multibinary: of each label's yes and no, averaged over labels.
+    multiclass: of the softmax over C classes. multilabel, multibinary: of each label's yes and no, mean over labels.
     """
     if task == "multiclass":
         log_a, log_b = logits_a.log_softmax(1), logits_b.log_softmax(1)  # (n, C)
@@ -89,7 +93,7 @@ def js(logits_a: Float[Tensor, "n C"], logits_b: Float[Tensor, "n C"], task: str
 
 
 class _Target(nn.Module):
-    """The weights with which one modality looks at the others in one MCIM layer."""
+    """The weights of one MCIM layer for one target modality."""
 
     def __init__(self, d: int, heads: int, others: int):
         super().__init__()
@@ -102,7 +106,7 @@ class _Target(nn.Module):
 class MCIM(nn.Module):
     """One layer of multi-grained crossmodal interaction: Z_1 .. Z_M -> Z_1^h .. Z_M^h, each (B, T_m, d).
 
-    interaction 'self' puts self-attention in the place of every crossmodal attention (the paper's ablation).
+    interaction 'self' replaces every crossmodal attention with self-attention (the paper's ablation).
     """
 
     def __init__(self, modalities: int, d: int, heads: int, dropout: float, interaction: str):
@@ -110,29 +114,28 @@ class MCIM(nn.Module):
         self.interaction, self.dropout = interaction, FrameDropout(dropout)
         self.targets = nn.ModuleList([_Target(d, heads, modalities - 1) for _ in range(modalities)])
 
-    def coarse(self, Z: Sequences, m: int, observed: list[Tensor] | None = None) -> Float[Tensor, "B T d"]:
-        """Eq 8: Z_m^c = LN(CA(Z_{all}, Z_m) + Z_m), Z_{all} the frames of all modalities in one sequence."""
-        w = self.targets[m]
-        source = self._source(Z, m, range(len(Z)), observed)
-        return w.norm_coarse(self.dropout(w.coarse(source[0], Z[m], source[1])) + Z[m])
-
-    def fine(self, Z: Sequences, Z_c: Tensor, m: int, observed: list[Tensor] | None = None) -> Float[Tensor, "B T d"]:
-        """Eq 9: Z_m^f = sum over the others j of LN(CA(Z_{mj}, Z_m^c) + Z_m^c)."""
-        w, others = self.targets[m], [j for j in range(len(Z)) if j != m]
-        sources = [self._source(Z, m, (m, j), observed) for j in others]
-        return sum(
-            norm(self.dropout(CA(source[0], Z_c, source[1])) + Z_c)
-            for CA, norm, source in zip(w.fine, w.norm_fine, sources)
-        )
-
     def forward(self, Z: Sequences, observed: list[Tensor] | None = None) -> Sequences:
-        """Z_m^h = LN(F_theta(Z_m^f) + Z_m^f) for every modality m."""
+        """Z_m^h = LN(F_theta(Z_m^f) + Z_m^f) for every modality m. observed: per modality (B, T_m), to mask attention."""
         Z_f = [self.fine(Z, self.coarse(Z, m, observed), m, observed) for m in range(len(Z))]
         return [w.norm_ffn(self.dropout(w.ffn(z)) + z) for w, z in zip(self.targets, Z_f)]
 
-    def _source(self, Z, m, which, observed) -> tuple[Tensor, Tensor | None]:
-        which = (m,) if self.interaction == "self" else which
-        return torch.cat([Z[j] for j in which], 1), observed and torch.cat([observed[j] for j in which], 1)
+    def coarse(self, Z: Sequences, m: int, observed: list[Tensor] | None = None) -> Float[Tensor, "B T d"]:
+        """Eq 8: Z_m^c = LN(CA(Z_{all}, Z_m) + Z_m), Z_{all} the frames of all modalities in one sequence."""
+        w = self.targets[m]
+        Z_all, frames = self._source(Z, m, range(len(Z)), observed)
+        return w.norm_coarse(self.dropout(w.coarse(Z_all, Z[m], frames)) + Z[m])
+
+    def fine(self, Z: Sequences, Z_c: Tensor, m: int, observed: list[Tensor] | None = None) -> Float[Tensor, "B T d"]:
+        """Eq 9: Z_m^f = sum over the other modalities j of LN(CA(Z_{mj}, Z_m^c) + Z_m^c)."""
+        w, Z_f = self.targets[m], 0
+        for CA, norm, j in zip(w.fine, w.norm_fine, (j for j in range(len(Z)) if j != m)):
+            Z_mj, frames = self._source(Z, m, (m, j), observed)
+            Z_f = Z_f + norm(self.dropout(CA(Z_mj, Z_c, frames)) + Z_c)
+        return Z_f
+
+    def _source(self, Z: Sequences, m: int, modalities: Iterable[int], observed: list[Tensor] | None):
+        modalities = (m,) if self.interaction == "self" else modalities
+        return torch.cat([Z[j] for j in modalities], 1), observed and torch.cat([observed[j] for j in modalities], 1)
 
 
 class DFIM(nn.Module):
@@ -142,11 +145,21 @@ class DFIM(nn.Module):
         super().__init__()
         self.integration, self.scaling = integration, scaling
         if integration == "dfim":
-            self.score = nn.Linear(width, 1, bias=False)  # a bias would vanish in the softmax
+            self.score = nn.Linear(width, 1, bias=False)  # the softmax would cancel a bias
             self.gate = nn.Conv1d(2 * width, width, 3, padding=1)
         else:
             self.project = nn.Linear(2 * width, width)
         self.encoder = TransformerEncoder(width, heads, depth, dropout)
+
+    def forward(
+        self, H_a: Float[Tensor, "B T h"], H_b: Float[Tensor, "B T h"], last: Int[Tensor, "B"]
+    ) -> Float[Tensor, "B h"]:
+        """A transformer encoder over H_e, of which only the element at step `last` is computed in the last layer."""
+        if self.integration == "concatenation":
+            H = self.project(torch.cat((H_a, H_b), 2))
+        else:
+            H = self.select(self.enhance(H_a), self.enhance(H_b))
+        return self.encoder(H, last)
 
     def enhance(self, H: Float[Tensor, "B T h"]) -> Float[Tensor, "B T h"]:
         """Frame-level self-enhancement: H~ = M H, M = softmax over frames of FC(H), times T (scaling 'length')."""
@@ -158,22 +171,11 @@ class DFIM(nn.Module):
         mu = self.gate(torch.cat((H_a, H_b), 2).transpose(1, 2)).transpose(1, 2).sigmoid()
         return mu * H_a + (1 - mu) * H_b
 
-    def forward(
-        self, H_a: Float[Tensor, "B T h"], H_b: Float[Tensor, "B T h"], last: Int[Tensor, "B"]
-    ) -> Float[Tensor, "B h"]:
-        """A transformer encoder over H_e, asked for nothing but the last element."""
-        if self.integration == "concatenation":
-            H = self.project(torch.cat((H_a, H_b), 2))
-        else:
-            H = self.select(self.enhance(H_a), self.enhance(H_b))
-        return self.encoder(H, last)
-
 
 class UMDF(System):
-    """Conv embedding, D layers of MCIM, joint transformer -> H; two views through the same weights; DFIM -> y.
+    """Temporal convolutions, layers of MCIM and a joint transformer give H; two views share these weights; DFIM gives y.
 
-    Without L_fea, L_logits: lambda1=0, lambda2=0. Without MCIM, DFIM: interaction='self', integration='concatenation'.
-    views='complete' shows the network complete rows only, in both streams.
+    Table 3, without L_fea: lambda1=0; L_logits: lambda2=0; MCIM: interaction='self'; DFIM: integration='concatenation'.
     """
 
     def __init__(
@@ -207,24 +209,17 @@ class UMDF(System):
         if len(dims) < 2:
             raise DataError(f"UMDF is defined for two or more modalities, the data have {', '.join(dims)}")
         check_options(
-            "UMDF",
-            feature=(feature, ("mmd", "paired")),
-            kernel=(kernel, ("rbf", "linear")),
-            estimator=(estimator, ("biased", "unbiased")),
-            f_y=(f_y, ("shared", "separate", "supervised")),
-            interaction=(interaction, ("crossmodal", "self")),
-            integration=(integration, ("dfim", "concatenation")),
-            scaling=(scaling, ("length", "none")),
-            streams=(streams, ("views", "cloned")),
-            error=(error, ("squared", "absolute")),
-            views=(views, ("missing", "complete")),
-        )
+            "UMDF", feature=(feature, ("mmd", "paired")), kernel=(kernel, ("rbf", "linear")),
+            estimator=(estimator, ("biased", "unbiased")), f_y=(f_y, ("shared", "separate", "supervised")),
+            interaction=(interaction, ("crossmodal", "self")), integration=(integration, ("dfim", "concatenation")),
+            scaling=(scaling, ("length", "none")), streams=(streams, ("views", "cloned")),
+            error=(error, ("squared", "absolute")), views=(views, ("missing", "complete")),
+        )  # fmt: skip
         if not 0 <= p_max <= 1:
             raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
-        self.lambda1, self.lambda2, self.masked = lambda1, lambda2, masked
-        self.cloned = streams == "cloned"
+        self.lambda1, self.lambda2, self.masked, self.error, self.p_max = lambda1, lambda2, masked, error, p_max
+        self.random_views, self.cloned, self.supervised = views == "missing", streams == "cloned", f_y == "supervised"
         self.distillation = {"kernel": kernel, "estimator": estimator} if feature == "mmd" else None
-        self.error, self.random_views, self.p_max = error, views == "missing", p_max
         width = len(dims) * d
         self.embedding = nn.ModuleList([nn.Conv1d(d_m, d, 3, padding=1) for d_m in dims.values()])
         self.embed_dropout = FrameDropout(embed_dropout)
@@ -233,78 +228,16 @@ class UMDF(System):
         self.dfim = DFIM(width, heads, depth, dropout, integration, scaling)
         self.head = nn.Linear(width, outputs)
         self.f_y = nn.Linear(width, outputs) if f_y == "separate" else self.head
-        self.supervised = f_y == "supervised"
         self.register_buffer("patterns", all_patterns(len(dims)), persistent=False)  # (2^M - 1, M)
 
-    def views(self, batch: Batch) -> tuple[Frames, Frames]:
-        """S_a, S_b: which frames each view keeps. Neither loses everything; a kept modality keeps at least one frame.
-
-        Only a row that has a single modality can get the same frames twice.
-        """
-        if not self.random_views:
-            return batch.observed, batch.observed
-        present = availability(batch.observed)  # (B, M)
-        allowed = within(self.patterns, present)  # (B, P)
-        luck = torch.rand(2, *allowed.shape, device=present.device).masked_fill(~allowed, -1)
-        a, b = luck.argmax(2)
-        other = luck[1].scatter(1, a[:, None], -1).argmax(1)  # b's choice if it may not be a's
-        other = torch.where(allowed.sum(1) > 1, other, a)
-        kept_a, kept_b = self._lose_frames(batch.observed), self._lose_frames(batch.observed)
-        view_a, view_b, view_other = (
-            {m: f & self.patterns[pattern, i, None] for i, (m, f) in enumerate(kept.items())}
-            for kept, pattern in ((kept_a, a), (kept_b, b), (kept_b, other))
-        )
-        same = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
-        return view_a, {m: torch.where(same, view_other[m], view_b[m]) for m in view_b}
-
-    def _lose_frames(self, observed: Frames) -> Frames:
-        """Each frame lost with one probability per row, from {0, .1, .., p_max}; a modality's luckiest frame stays."""
-        first = next(iter(observed.values()))
-        p = torch.randint(0, round(10 * self.p_max) + 1, (len(first), 1), device=first.device) / 10
-        kept = {}
-        for m, f in observed.items():
-            luck = torch.rand(f.shape, device=f.device).masked_fill(~f, -1)
-            kept[m] = f & ((luck >= p) | (luck == luck.amax(1, keepdim=True)))
-        return kept
-
-    def embed(self, x: dict[str, Tensor], observed: Frames) -> Sequences:
-        """Z_m (kB, T_m, d): temporal convolution of kernel 3 over X'_m, zero where nothing is observed, plus positions.
-
-        x: per modality (B, T_m, d_m). observed: (kB, T_m), k views of these rows, one behind the other.
-        """
-        Z = []
-        for m, conv in zip(self.dims, self.embedding):
-            # Each frame goes through the three taps once, whatever the number of views; masks and shifts come after.
-            taps = nn.functional.linear(x[m], conv.weight.permute(2, 0, 1).flatten(0, 1))  # (B, T_m, 3d)
-            taps = taps.repeat(len(observed[m]) // len(taps), 1, 1).masked_fill(~observed[m][..., None], 0)
-            before, now, after = taps.chunk(3, 2)
-            z = now + pad(before[:, :-1], (0, 0, 1, 0)) + pad(after[:, 1:], (0, 0, 0, 1)) + conv.bias
-            Z.append(self.embed_dropout(z + positions(z.shape[1], z.shape[2], z)))
-        return Z
-
-    def represent(self, x: dict[str, Tensor], observed: Frames) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
-        """H_k (B, T, Md) of one view, and the number of its last step."""
-        Z, sources = self.embed(x, observed), list(observed.values()) if self.masked else None
-        for mcim in self.mcim:
-            Z = mcim(Z, sources)
-        T = next((z.shape[1] for z in Z if z.shape[1] > 1), 1)
-        return self.joint(torch.cat([resized(z, T) for z in Z], 2)), _last_step(observed, T)
-
-    def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
-        """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the squared distance of each row's own two views."""
-        return mmd2(h_a, h_b, **self.distillation) if self.distillation else nn.functional.mse_loss(h_a, h_b)
-
-    def logits_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
-        """Eq 5, 6: L_logits = JS(f_y(h_a) || f_y(h_b)), or their mean squared difference for regression."""
-        logits_a, logits_b = self.f_y(h_a), self.f_y(h_b)
-        return (
-            nn.functional.mse_loss(logits_a, logits_b)
-            if self.task == "regression"
-            else js(logits_a, logits_b, self.task)
-        )
+    def predict(self, batch: Batch) -> Prediction:
+        """The clip and its copy as the two streams: H_a = H_b."""
+        H, last = self.represent(batch.x, batch.observed)
+        H_bar = self.dfim(H, H, last)
+        return Prediction(self.head(H_bar), representation=H_bar)
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        """L_total = L_task + lambda1 L_fea + lambda2 L_logits; both views go through the network as one batch of 2B."""
+        """L_total = L_task + lambda1 L_fea + lambda2 L_logits; the two views pass the network as one batch of 2B rows."""
         S_a, S_b = self.views(batch)
         H, last = self.represent(batch.x, {m: torch.cat((S_a[m], S_b[m])) for m in S_a})
         h_a, h_b = at_step(H, last).chunk(2)
@@ -321,11 +254,68 @@ class UMDF(System):
             terms["views"] = sum(self._task_loss(self.f_y(h), batch.target) for h in (h_a, h_b)) / 2
         return terms
 
-    def predict(self, batch: Batch) -> Prediction:
-        """The sample as it is, in both streams: H_a = H_b."""
-        H, last = self.represent(batch.x, batch.observed)
-        H_bar = self.dfim(H, H, last)
-        return Prediction(self.head(H_bar), representation=H_bar)
+    def views(self, batch: Batch) -> tuple[Frames, Frames]:
+        """S_a, S_b: the frames that each view keeps, at least one of each modality that it keeps.
+
+        The views of a row differ, unless the row has a single modality.
+        """
+        if not self.random_views:
+            return batch.observed, batch.observed
+        allowed = within(self.patterns, availability(batch.observed))  # (B, P)
+        u = torch.rand(2, *allowed.shape, device=allowed.device).masked_fill(~allowed, -1)
+        a, b = u.argmax(2)
+        other = u[1].scatter(1, a[:, None], -1).argmax(1)  # the choice of b among the patterns that a has not
+        other = torch.where(allowed.sum(1) > 1, other, a)
+        frames_a, frames_b = self._lose_frames(batch.observed), self._lose_frames(batch.observed)
+        view_a, view_b, view_other = (
+            {m: f & self.patterns[pattern, i, None] for i, (m, f) in enumerate(frames.items())}
+            for frames, pattern in ((frames_a, a), (frames_b, b), (frames_b, other))
+        )
+        equal = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
+        return view_a, {m: torch.where(equal, view_other[m], view_b[m]) for m in view_b}
+
+    def _lose_frames(self, observed: Frames) -> Frames:
+        """Each row loses its frames with one probability p from {0, .1, .., p_max}, but one frame per modality stays."""
+        first, frames = next(iter(observed.values())), {}
+        p = torch.randint(0, round(10 * self.p_max) + 1, (len(first), 1), device=first.device) / 10
+        for m, f in observed.items():
+            u = torch.rand(f.shape, device=f.device).masked_fill(~f, -1)
+            frames[m] = f & ((u >= p) | (u == u.amax(1, keepdim=True)))
+        return frames
+
+    def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
+        """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the mean squared difference between the two views of each row."""
+        return mmd2(h_a, h_b, **self.distillation) if self.distillation else nn.functional.mse_loss(h_a, h_b)
+
+    def logits_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
+        """Eq 5, 6: L_logits = JS(f_y(h_a) || f_y(h_b)); for regression their mean squared difference."""
+        logits_a, logits_b = self.f_y(h_a), self.f_y(h_b)
+        if self.task == "regression":
+            return nn.functional.mse_loss(logits_a, logits_b)
+        return js(logits_a, logits_b, self.task)
+
+    def represent(self, x: dict[str, Tensor], observed: Frames) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
+        """H_k (B, T, Md) of one view, and the index of its last step."""
+        Z, sources = self.embed(x, observed), list(observed.values()) if self.masked else None
+        for mcim in self.mcim:
+            Z = mcim(Z, sources)
+        T = next((z.shape[1] for z in Z if z.shape[1] > 1), 1)
+        return self.joint(torch.cat([resized(z, T) for z in Z], 2)), _last_step(observed, T)
+
+    def embed(self, x: dict[str, Tensor], observed: Frames) -> Sequences:
+        """Z_m (kB, T_m, d): temporal convolution of kernel 3 over X'_m, zero where nothing is observed, plus positions.
+
+        x: per modality (B, T_m, d_m). observed: (kB, T_m), k views of these rows, one after the other.
+        """
+        Z = []
+        for m, conv in zip(self.dims, self.embedding):
+            # Each frame passes the three taps once, whatever the number of views; masks and shifts come afterwards.
+            taps = nn.functional.linear(x[m], conv.weight.permute(2, 0, 1).flatten(0, 1))  # (B, T_m, 3d)
+            taps = taps.repeat(len(observed[m]) // len(taps), 1, 1).masked_fill(~observed[m][..., None], 0)
+            before, now, after = taps.chunk(3, 2)
+            z = now + pad(before[:, :-1], (0, 0, 1, 0)) + pad(after[:, 1:], (0, 0, 0, 1)) + conv.bias
+            Z.append(self.embed_dropout(z + positions(z.shape[1], z.shape[2], z)))
+        return Z
 
     def _task_loss(self, logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
         if self.task == "regression" and self.error == "absolute":
@@ -334,10 +324,10 @@ class UMDF(System):
 
 
 def _last_step(observed: Frames, T: int) -> Int[Tensor, "B"]:
-    """The last of T steps at which a sequence is observed; 0 where none is. Vectors have no place in time."""
+    """The last of T steps at which a sequence is observed; 0 without any. Vectors (one frame) have no place in time."""
     ends = []
     for f in observed.values():
         step = torch.arange(1, f.shape[1] + 1, device=f.device)
-        end = (f * step).amax(1)  # (B,), how many frames up to the last observed one; 0 without any
+        end = (f * step).amax(1)  # (B,): number of frames up to the last observed one
         ends.append(((end * T - 1) // f.shape[1]).clamp(min=0) * (f.shape[1] > 1))
     return torch.stack(ends).amax(0)
