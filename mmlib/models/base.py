@@ -1,4 +1,4 @@
-"""What every compared method is: a System that predicts from a batch and names its losses."""
+"""System, the base class of all methods: it predicts from a batch and gives its losses by name."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +11,21 @@ from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, Dataset, View
 
 TRAITS = {
-    "batch_dependent": "a prediction depends on which rows share its batch",
+    "batch_dependent": "a prediction depends on the other rows of its batch",
     "stochastic": "a prediction draws random numbers",
     "needs_complete_training": "training needs the features that the protocol removes",
     "needs_dialogues": "rows need group, order and speaker",
-    "regression_only": "defined for regression alone",
+    "regression_only": "defined for regression only",
     "trained_per_pattern": "one model for each set of available modalities",
 }
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """logits: (B, C); C = 1 for regression, whose logit is the predicted value.
-    completed: per modality, the features (B, T, d) that the system went on with: real where observed, else its own guess.
-    representation: (B, h), the joint representation that the last layers read.
+    """Output for the B rows of a batch. For regression C = 1, and the logit is the predicted value.
+
+    completed: per modality the features (B, T, d) after imputation: real where observed, imputed elsewhere.
+    representation: the joint representation that the last layers read.
     """
 
     logits: Float[Tensor, "B C"]
@@ -33,22 +34,17 @@ class Prediction:
 
 
 class System(nn.Module):
-    """A method under comparison. Subclasses give `predict` and, if they learn by gradient, `loss`.
+    """A method. Subclasses define `predict` and, if they are trained by gradient descent, `loss`; all hooks are optional.
 
-    stages: names of the training stages in order; empty for a system that learns nothing by gradient. A stage of several
-    parts has one name for each, which begin with the same word ("itfn text", "itfn audio").
-    What hooks change must live in parameters or buffers, but for `prepare`: after a resume it is called again, `setup` and
-    `on_stage` are not.
-    Traits (class attributes, False unless declared) say what the method needs; tables print them.
+    stages: names of the training stages in order; empty for a system without gradient training. The parts of one stage
+    have names that begin with the same word ("itfn text", "itfn audio").
+    Traits (class attributes, False unless declared; TRAITS explains them) say what the method needs; tables print them.
+    State changed by hooks must be parameters or buffers. On resume only `prepare` is called again.
     """
 
     stages: tuple[str, ...] = ("main",)
-    batch_dependent = False
-    stochastic = False
-    needs_complete_training = False
-    needs_dialogues = False
-    regression_only = False
-    trained_per_pattern = False
+    batch_dependent = stochastic = needs_complete_training = False
+    needs_dialogues = regression_only = trained_per_pattern = False
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int):
         super().__init__()
@@ -57,7 +53,7 @@ class System(nn.Module):
 
     @classmethod
     def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "System":
-        """A new system for this dataset's modalities, task and labels; initial weights depend on `seed` alone."""
+        """A new system for the modalities, task and labels of this dataset; initial weights depend on `seed` only."""
         with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
             torch.manual_seed(seed)
             system = cls(data.dims, data.task, data.outputs, **arguments).to(data.device)
@@ -66,47 +62,46 @@ class System(nn.Module):
 
     @property
     def traits(self) -> tuple[str, ...]:
+        """The names of the traits that this system declares."""
         return tuple(t for t in TRAITS if getattr(self, t))
 
     def predict(self, batch: Batch) -> Prediction:
+        """Predicts from the observed frames of a batch; needs no targets."""
         raise NotImplementedError
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        """The terms of the objective by name, already weighted; training minimises their sum."""
+        """The terms of the training objective by name, already weighted; training minimises their sum."""
         raise NotImplementedError
 
     def setup(self, train: View) -> None:
-        """Called once before training, with the training rows as the protocol leaves them."""
+        """Called once before training; `train` is the training split after the protocol removed modalities and frames."""
 
     def predict_in(self, stage: str, batch: Batch) -> Prediction | None:
-        """What validation scores after each epoch of a stage, whose best weights are kept; None: its last ones are.
-
-        The last stage is scored by `predict`.
-        """
+        """The prediction that validation scores to choose the best epoch of `stage`; None: keep the last epoch's weights."""
         return self.predict(batch) if stage == self.stages[-1] else None
 
     def on_stage(self, stage: str, train: View) -> None:
-        """Called when a stage begins, with the training rows as the protocol leaves them."""
+        """Called when a stage begins; `train` as in `setup`."""
 
     def prepare(self, stage: str, train: View) -> None:
-        """Called after `on_stage`, and when a run goes on within the stage: may compute what weights and rows decide."""
+        """Called after `on_stage`, and when a run resumes within the stage: computes what follows from weights and rows."""
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
-        """What the optimiser of this stage updates."""
+        """The parameters that the optimiser of this stage updates."""
         return list(self.parameters())
 
     def on_epoch(self, stage: str, epoch: int) -> None:
-        """Called when an epoch of a stage begins, counted from 0."""
+        """Called when an epoch of a stage begins; epochs count from 0."""
 
     def after_step(self, batch: Batch, stage: str) -> None:
         """Called after each optimiser step."""
 
 
 def check_options(method: str, **options: tuple[str, tuple[str, ...]]) -> None:
-    """Raises DataError for an option that is none of its values; options: name=(value, those it can take)."""
-    for name, (value, known) in options.items():
-        if value not in known:
-            raise DataError(f"{method}: {name} {value!r} is not one of {', '.join(known)}")
+    """Raises DataError for an option with a value outside its choices; options: name=(value, choices)."""
+    for name, (value, choices) in options.items():
+        if value not in choices:
+            raise DataError(f"{method}: {name} {value!r} is not one of {', '.join(choices)}")
 
 
 def task_loss(
@@ -117,10 +112,10 @@ def task_loss(
     rows: Bool[Tensor, "B"] | None = None,
     weight: Float[Tensor, "C"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Squared error, cross-entropy or binary cross-entropy, averaged over rows (over `rows` alone where given).
+    """Squared error, cross-entropy or binary cross-entropy, by task; the mean over all rows, or over `rows` if given.
 
-    reduction 'mean' averages over labels, 'sum' sums over them. weight: of each class, multiclass alone; the average is
-    weighted, as torch's is.
+    reduction: 'mean' averages over labels, 'sum' sums over them. weight: class weights (multiclass only); the mean over
+    rows is then the weighted mean, as in torch.
     """
     share = torch.ones(len(logits), device=logits.device) if rows is None else rows.to(logits.dtype)
     if task == "regression":
@@ -137,8 +132,8 @@ def task_loss(
 
 
 def masked_mean(x: Float[Tensor, "B T d"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-    """Mean over the observed frames, zero where there is none; what stands on other frames has no influence."""
+    """Mean over the observed frames; zero for a row without any. Values on other frames, NaN included, are ignored."""
+    x = x.masked_fill(~observed.unsqueeze(-1), 0)
     if x.shape[1] == 1:
-        return x.masked_fill(~observed.unsqueeze(-1), 0).squeeze(1)
-    total = x.masked_fill(~observed.unsqueeze(-1), 0).sum(1)
-    return total / observed.sum(1, keepdim=True).clamp(min=1)
+        return x.squeeze(1)
+    return x.sum(1) / observed.sum(1, keepdim=True).clamp(min=1)

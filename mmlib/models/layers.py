@@ -1,4 +1,4 @@
-"""Building blocks that several papers share. Attention runs on torch's scaled_dot_product_attention."""
+"""Layers that several systems share. B rows, T frames or tokens of width d; attention uses torch's fused kernel."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -6,40 +6,36 @@ from torch import Tensor, nn
 
 
 def mlp(*widths: int, dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers of these widths, each but the last followed by ReLU and, if asked for, dropout."""
-    layers: list[nn.Module] = []
-    for i, (d_in, d_out) in enumerate(zip(widths, widths[1:])):
-        if i:
-            layers.append(nn.ReLU())
-            if dropout:
-                layers.append(nn.Dropout(dropout))
-        layers.append(nn.Linear(d_in, d_out))
+    """Linear layers of these widths, (*, widths[0]) -> (*, widths[-1]), with ReLU and dropout between them."""
+    layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
+    for d_in, d_out in zip(widths[1:], widths[2:]):
+        layers += [nn.ReLU(), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(d_in, d_out)]
     return nn.Sequential(*layers)
 
 
 def sinusoid(t: Int[Tensor, "n"], d: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n d"]:
-    """Sinusoidal places (Vaswani et al. 2017): sin and cos of t / 10000^(2i / d), interleaved."""
+    """Sinusoidal position embedding (Vaswani et al. 2017): sin and cos of t / 10000^(2i / d), interleaved."""
     rate = 10_000 ** (-torch.arange(0, d, 2, dtype=dtype, device=t.device) / d)
     angle = t.to(dtype)[:, None] * rate  # (n, ceil(d / 2))
     return torch.stack((angle.sin(), angle.cos()), 2).flatten(1)[:, :d]
 
 
 def positions(T: int, d: int, like: Tensor) -> Float[Tensor, "T d"]:
-    """The sinusoids of 0..T-1, of the type and on the device of `like`."""
+    """Position embeddings of the steps 0..T-1, with the dtype and device of `like`."""
     return sinusoid(torch.arange(T, device=like.device), d, like.dtype)
 
 
 class FrameDropout(nn.Dropout1d):
-    """Dropout of whole channels of a sequence (B, T, d), the same ones in every frame (Gal, Ghahramani 2016)."""
+    """Dropout of whole channels: a dropped channel is zero in every frame of its row (Gal, Ghahramani 2016)."""
 
     def forward(self, x: Float[Tensor, "B T d"]) -> Float[Tensor, "B T d"]:
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over tokens (B, T, d) -> (B, T, d); softmax(Q K^T / sqrt(d / heads)) V per head.
+    """Multi-head self-attention (B, T, d) -> (B, T, d): softmax(Q K^T / sqrt(d / heads)) V per head, then a linear map.
 
-    target: the tokens (B, t, d) for which the result is wanted, if not all of them -> (B, t, d).
+    target: the query tokens (B, t, d), if they are not all of x; then the result is (B, t, d).
     """
 
     def __init__(self, d: int, heads: int):
@@ -51,17 +47,17 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T d"], target: Float[Tensor, "B t d"] | None = None
     ) -> Float[Tensor, "B _ d"]:
-        # Slices of the weight, not of its product: slicing that would copy it, and its gradient.
+        # The weight is split, not the product: splitting the product would copy it and its gradient.
         W, b = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
         q, k, v = (nn.functional.linear(*args) for args in zip((x if target is None else target, x, x), W, b))
         return self.out(_attend(q, k, v, self.heads))
 
 
 class CrossmodalAttention(nn.Module):
-    """Multi-head attention of target tokens (B, T, d) over source tokens (B, S, d): X_{s->t} (B, T, d).
+    """Multi-head attention of target tokens X_t (B, T, d) over source tokens X_s (B, S, d) -> X_{s->t} (B, T, d).
 
-    softmax(X_t W_Q W_K^T X_s^T / sqrt(d / heads)) X_s W_V per head, then a linear map over the joined heads.
-    observed: (B, S), the source tokens that may be looked at; a row that has none of them looks at all.
+    softmax(X_t W_Q W_K^T X_s^T / sqrt(d / heads)) X_s W_V per head, then a linear map over the concatenated heads.
+    observed: the source tokens that are attended to; a row without any attends to all.
     """
 
     def __init__(self, d: int, heads: int):
@@ -84,9 +80,9 @@ class CrossmodalAttention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """One encoder layer (B, T, d) -> (B, T, d), LayerNorm in front of each part as in MulT.
+    """One pre-norm encoder layer (B, T, d) -> (B, T, d), as in MulT: y = x + SA(LN(x)), z = y + FFN(LN(y)).
 
-    y = x + SA(LN(x)), z = y + FFN(LN(y)); the FFN is four times as wide as its input.
+    SA: self-attention. FFN: one hidden layer of width 4 d.
     """
 
     def __init__(self, d: int, heads: int, dropout: float = 0.0):
@@ -96,7 +92,7 @@ class TransformerLayer(nn.Module):
         self.dropout = FrameDropout(dropout)
 
     def forward(self, x: Float[Tensor, "B T d"], step: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B _ d"]:
-        """All tokens, or one of each row: what the token at `step` becomes among all of x, (B, 1, d)."""
+        """The outputs for all tokens, or (B, 1, d) for the token at `step` of each row, which attends to all of x."""
         normed = self.norm1(x)
         if step is None:
             y = x + self.dropout(self.attention(normed))
@@ -106,7 +102,7 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Transformer layers and a last LayerNorm: (B, T, d) -> (B, T, d), or (B, d) where one step of each row is enough."""
+    """`depth` transformer layers and a LayerNorm: (B, T, d) -> (B, T, d), or (B, d) for one step of each row."""
 
     def __init__(self, d: int, heads: int, depth: int, dropout: float = 0.0):
         super().__init__()
@@ -121,14 +117,14 @@ class TransformerEncoder(nn.Module):
 
 
 class LSTMPool(nn.Module):
-    """A one-layer LSTM over the observed frames, then the maximum over time: (B, T, i) -> (B, d)."""
+    """A one-layer LSTM over the observed frames, then the maximum over time: (B, T, i) -> (B, d); unobserved rows: 0."""
 
     def __init__(self, d_in: int, d: int):
         super().__init__()
         self.lstm = nn.LSTM(d_in, d, batch_first=True)
 
     def forward(self, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-        # Observed frames first, in their order: what comes behind them cannot reach back.
+        # Observed frames move to the front, in their order, so that no other frame influences them.
         order = (~observed).byte().argsort(dim=1, stable=True)
         x = x.masked_fill(~observed[..., None], 0).gather(1, order[..., None].expand_as(x))
         h = self.lstm(x)[0]
@@ -138,7 +134,7 @@ class LSTMPool(nn.Module):
 class TextCNN(nn.Module):
     """Convolutions over 3, 4 and 5 words, ReLU, maximum over time, linear, ReLU (Kim 2014): (B, T, i) -> (B, d).
 
-    A word that is not observed is a zero vector, and its place is left out of the maximum.
+    An unobserved word is a zero vector, and the maximum skips its position.
     """
 
     def __init__(self, d_in: int, d: int, channels: int = 128, dropout: float = 0.5):
@@ -154,13 +150,10 @@ class TextCNN(nn.Module):
 
 
 def _convolved(words: Float[Tensor, "B T i"], conv: nn.Conv1d) -> Float[Tensor, "B T c"]:
-    """conv over time, one output per word: tap k of h sees the word k - h // 2 places further on, or zeros.
-
-    Tap by tap, since a short clip needs few of them: a vector only the one in the middle.
-    """
+    """`conv` over time with one output per word; tap k of h reads the word at offset k - h // 2, zero outside the clip."""
     h, T = conv.kernel_size[0], words.shape[1]
     y = conv.bias.expand(len(words), T, -1)
-    for k in range(h):
+    for k in range(h):  # tap by tap, because a short clip needs few taps: a single vector only the middle one
         shift = k - h // 2
         if abs(shift) < T:
             part = nn.functional.linear(words[:, max(shift, 0) : T + min(shift, 0)], conv.weight[:, :, k])
@@ -169,24 +162,24 @@ def _convolved(words: Float[Tensor, "B T i"], conv: nn.Conv1d) -> Float[Tensor, 
 
 
 def resized(x: Float[Tensor, "B T d"], N: int) -> Float[Tensor, "B N d"]:
-    """I(x, N): the same course in N steps, by linear interpolation."""
+    """I(x, N): x linearly interpolated over time to N steps."""
     if x.shape[1] == N:
         return x
     return nn.functional.interpolate(x.transpose(1, 2), N, mode="linear", align_corners=False).transpose(1, 2)
 
 
 def at_step(x: Float[Tensor, "B T d"], step: Int[Tensor, "B"]) -> Float[Tensor, "B d"]:
-    """Of each row the vector at its step."""
+    """The vector of each row at its own step."""
     return x[torch.arange(len(x), device=x.device), step]
 
 
 def _max_over(h: Float[Tensor, "B T d"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-    """The maximum over observed frames; zero for a row that has none."""
+    """The maximum over observed frames; zero for a row without any."""
     return h.masked_fill(~observed[..., None], -torch.inf).amax(1).masked_fill(~observed.any(1, keepdim=True), 0)
 
 
 def _attend(q: Float[Tensor, "B T d"], k: Float[Tensor, "B S d"], v: Float[Tensor, "B S d"], heads: int, mask=None):
-    """softmax(q k^T / sqrt(d / heads)) v for each head, the heads side by side: (B, T, d)."""
+    """softmax(q k^T / sqrt(d / heads)) v per head, heads concatenated: (B, T, d)."""
     split = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, heads, T or S, d / heads)
     return nn.functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
 
