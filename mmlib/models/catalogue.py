@@ -1,4 +1,4 @@
-"""MODELS, where every system has its name."""
+"""MODELS: every system under the name that studies and saved models use."""
 
 from mmlib.models.admc.system import ADMC
 from mmlib.models.base import System

@@ -1,7 +1,6 @@
-"""A trained system as two files that outlive the run: model.safetensors and model.json. Nothing in them is code."""
+"""Save a trained system as two files, model.safetensors and model.json, and load it again. Neither file contains code."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmlib import files
 from mmlib.data.checks import DataError, check_modalities
 from mmlib.data.dataset import Batch, Dataset, Scaling
 from mmlib.models.base import System
@@ -22,16 +22,15 @@ from mmlib.models.catalogue import MODELS
 WEIGHTS, CARD = "model.safetensors", "model.json"
 _FORMAT = 1
 _FIELDS = ("format", "system", "arguments", "dims", "task", "outputs", "label_names", "limit", "metrics", "versions")
-_SIZE = 2**24  # of the card, which is read whole
-
-_RENAMED = {"clip": "clamp"}  # arguments of 0.1.0 that have another name now
+_MAX_CARD_BYTES = 2**24
+_RENAMED = {"clip": "clamp"}  # arguments whose name has changed since 0.1.0
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A system with what it takes to predict new rows as it predicted those it was tested on.
+    """A trained system together with the standardisation of its training data.
 
-    card: model.json as written: system, arguments, dims, task, label_names, metrics, features, versions.
+    card: the content of model.json: system, arguments, dims, task, label_names, metrics, data, versions.
     """
 
     system: System
@@ -45,57 +44,45 @@ class Saved:
         observed: Mapping[str, Bool[Tensor, "n _"]] | None = None,
         batch_size: int = 256,
     ) -> Float[Tensor, "n C"]:
-        """Probabilities of classes or labels (n, C), or values (n, 1), on the scale of the training targets.
+        """Probabilities of the classes or labels (n, C), or values (n, 1) on the scale of the training targets.
 
-        features: per modality (n, T, d), or (n, d) for vectors, as in the data it was trained on, before standardisation.
-        A modality that no row has may be left out. observed: per modality (n, T), True where a frame is there; without them
-        every frame that is not zero throughout. A stochastic system draws noise that belongs to the place of a row here.
+        features: per modality (n, T, d), or (n, d) for vectors, before standardisation; a modality that no row has can be
+        omitted. observed: per modality (n, T), True where a frame exists; default: every frame that is not all zeros.
+        The noise of a stochastic system depends on the position of a row in `features`.
 
-        Raises DataError for an unknown modality, a wrong shape, NaN where something is there, or a row without anything.
+        Raises DataError for an unknown modality, a wrong shape, NaN in an observed frame, or a row without any modality.
         """
-        x, seen = self._checked(dict(features), dict(observed or {}))
-        index = torch.arange(len(next(iter(x.values()))))
-        parts = []
-        for rows in index.split(batch_size):
-            batch = Batch({m: v[rows] for m, v in x.items()}, {m: f[rows] for m, f in seen.items()}, None, rows)
-            parts.append(self.system.predict(batch).logits)
-        logits = torch.cat(parts)
-        task = self.card["task"]
-        if task == "regression":
+        batch = self._batch(dict(features), dict(observed or {}))
+        chunks = torch.arange(len(batch)).split(batch_size)
+        logits = torch.cat([self.system.predict(batch.select(rows)).logits for rows in chunks])
+        if self.card["task"] == "regression":
             return logits
-        return logits.softmax(1) if task == "multiclass" else logits.sigmoid()
+        return logits.softmax(1) if self.card["task"] == "multiclass" else logits.sigmoid()
 
-    def _checked(self, features: dict[str, Tensor], observed: dict[str, Tensor]) -> tuple[dict, dict]:
+    def _batch(self, features: dict[str, Tensor], observed: dict[str, Tensor]) -> Batch:
         dims = self.system.dims
         check_modalities(tuple(dims), tuple(features), "features")
         check_modalities(tuple(features), tuple(observed), "observed")
-        if not features or 0 in (sizes := {len(v) for v in features.values()}) or len(sizes) > 1:
-            raise DataError(
-                f"features: { ({m: len(v) for m, v in features.items()}) } rows; every modality needs as many"
-            )
-        n, x, seen = sizes.pop(), {}, {}
+        sizes = {m: len(v) for m, v in features.items()}
+        if len(set(sizes.values())) != 1 or 0 in sizes.values():
+            raise DataError(f"features: {sizes} rows; every modality needs the same number, at least one")
+        n, x, masks = next(iter(sizes.values())), {}, {}
         for m, d in dims.items():
             v = features.get(m, torch.zeros(n, 1, d))
             v = v[:, None] if v.ndim == 2 else v
             if v.ndim != 3 or v.shape[2] != d:
-                raise DataError(
-                    f"features {m!r}: have shape {tuple(v.shape)}, expected ({n}, frames, {d}) or ({n}, {d})"
-                )
-            there = observed.get(m, (v != 0).any(2))
-            if there.shape != v.shape[:2]:
-                raise DataError(f"observed {m!r}: have shape {tuple(there.shape)}, expected {tuple(v.shape[:2])}")
-            v = v.float().masked_fill(~there[..., None], 0)
-            bad = (~v.isfinite()).flatten(1).any(1)
-            if bool(bad.any()):
-                row = int(bad.nonzero()[0])
-                raise DataError(f"features {m!r}, row {row}: NaN or infinite; mark the frame as missing or repair it")
-            x[m], seen[m] = self.scaling(m, v, there), there
-        nothing = ~torch.stack([f.any(1) for f in seen.values()]).any(0)
-        if bool(nothing.any()):
-            raise DataError(
-                f"row {int(nothing.nonzero()[0])} has no modality at all; there is nothing to predict it from"
-            )
-        return x, seen
+                raise DataError(f"features {m!r}: shape {tuple(v.shape)}, expected ({n}, frames, {d}) or ({n}, {d})")
+            frames = observed.get(m, (v != 0).any(2))
+            if frames.shape != v.shape[:2]:
+                raise DataError(f"observed {m!r}: shape {tuple(frames.shape)}, expected {tuple(v.shape[:2])}")
+            v = v.float().masked_fill(~frames[..., None], 0)
+            if len(rows := (~v.isfinite()).flatten(1).any(1).nonzero()):
+                place = f"features {m!r}, row {int(rows[0])}"
+                raise DataError(f"{place}: NaN or infinite; mark the frame as missing or repair it")
+            x[m], masks[m] = self.scaling(m, v, frames), frames
+        if len(rows := (~torch.stack([f.any(1) for f in masks.values()]).any(0)).nonzero()):
+            raise DataError(f"row {int(rows[0])} has no modality at all; give it at least one or remove the row")
+        return Batch(x, masks, None, torch.arange(n))
 
 
 def save(
@@ -105,16 +92,16 @@ def save(
     scaling: Scaling | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
-    """Writes a trained system into a new folder, whole or not at all.
+    """Writes a trained system into a folder, completely or not at all, and returns the folder.
 
-    data: what it was trained on. scaling: what `data` was standardised with, if it was. metrics: to be kept beside it.
+    data: the training data. scaling: the standardisation that `data` went through, if any. metrics: stored in the card.
 
-    Raises DataError where a model is there already or the system is not one of MODELS.
+    Raises DataError if the folder already contains a model or the system is not one of MODELS.
     """
     folder = Path(folder)
     names = [name for name, kind in MODELS.items() if type(system) is kind]
     if not names:
-        raise DataError(f"{type(system).__name__} is not in mmlib.models.MODELS, so it could not be found again")
+        raise DataError(f"{type(system).__name__} is not in mmlib.models.MODELS, so it could not be loaded again")
     if (folder / CARD).exists():
         raise DataError(f"{folder / CARD} exists; a saved model is never overwritten, choose another folder")
     scaling = scaling or Scaling({}, {})
@@ -133,21 +120,16 @@ def save(
     }
     tensors = {f"system.{k}": v for k, v in system.state_dict().items()}
     tensors |= {f"mean.{m}": v for m, v in scaling.mean.items()} | {f"factor.{m}": v for m, v in scaling.factor.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{WEIGHTS}.{os.getpid()}"
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary)
-    os.replace(temporary, folder / WEIGHTS)
-    temporary = folder / f"{CARD}.{os.getpid()}"
-    temporary.write_text(json.dumps(card, indent=1))
-    os.replace(temporary, folder / CARD)  # last: a folder without it is no model
+    with files.replacing(folder / WEIGHTS) as temporary:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary)
+    files.write(folder / CARD, json.dumps(card, indent=1))  # last, because a folder without a card is no model
     return folder
 
 
 def load(folder: Path | str) -> Saved:
-    """A system that `save` wrote, ready to predict.
+    """Loads a system that `save` wrote, in evaluation mode.
 
-    Raises DataError for a folder without a whole model, a system that this version does not know, arguments or tensors that
-    do not fit it.
+    Raises DataError for an incomplete model, an unknown system, or arguments or tensors that do not fit the system.
     """
     folder = Path(folder)
     card = _card(folder / CARD)
@@ -173,23 +155,23 @@ def load(folder: Path | str) -> Saved:
 
 def _card(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _SIZE:
+        if path.stat().st_size > _MAX_CARD_BYTES:
             raise DataError(f"{path}: {path.stat().st_size} bytes are too many for a model card")
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise DataError(f"{path}: cannot be opened ({e.strerror}); a saved model is a folder with {CARD}") from e
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
         raise DataError(f"{path}: is not JSON ({e}); copy the folder again") from e
-    lacking = [f for f in _FIELDS if f not in card] if isinstance(card, dict) else _FIELDS
-    if lacking:
-        raise DataError(f"{path}: field {lacking[0]!r} is missing; copy the folder again")
+    missing = [f for f in _FIELDS if f not in card] if isinstance(card, dict) else _FIELDS
+    if missing:
+        raise DataError(f"{path}: field {missing[0]!r} is missing; copy the folder again")
     if card["format"] != _FORMAT:
         raise DataError(f"{path}: format {card['format']!r} is not {_FORMAT}; it needs another version of mmlib")
     dims = card["dims"]
     if not isinstance(dims, dict) or not all(type(d) is int and 0 < d < 2**20 for d in dims.values()):
         raise DataError(f"{path}: field 'dims' is {dims!r}, expected the width of each modality")
     if not isinstance(card["arguments"], dict) or type(card["outputs"]) is not int or card["outputs"] < 1:
-        raise DataError(f"{path}: 'arguments' or 'outputs' is of the wrong kind; copy the folder again")
+        raise DataError(f"{path}: 'arguments' or 'outputs' has the wrong type; copy the folder again")
     if card["limit"] is not None and not isinstance(card["limit"], int | float):
         raise DataError(f"{path}: field 'limit' is {card['limit']!r}, expected a number or null")
     return card
@@ -200,4 +182,4 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as f:
             return {k: f.get_tensor(k) for k in f.keys()}
     except (OSError, SafetensorError) as e:
-        raise DataError(f"{path}: is not a whole safetensors file ({e}); copy the folder again") from e
+        raise DataError(f"{path}: is not a complete safetensors file ({e}); copy the folder again") from e

@@ -1,4 +1,4 @@
-"""A saved model predicts as the one that was trained, and whatever is not one is refused."""
+"""A saved model predicts like the trained one, and a folder without a valid model raises an error."""
 
 import json
 from dataclasses import replace
@@ -13,12 +13,12 @@ from mmlib.models.catalogue import MODELS
 from mmlib.models.saved import load, save
 from mmlib.training.evaluate import predict
 from mmlib.training.fit import fit
-from tests.models.test_systems import TINY, TINY_ADMC, TINY_ADN, TINY_SMCIR
+from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_SMCIR, TINY_UMDF
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 CASES = {
     "simc": {"schedule": "two_stage", "hidden": 16},
-    "umdf": TINY,
+    "umdf": TINY_UMDF,
     "admc": TINY_ADMC | TINY_ADN,
     "smcir": TINY_SMCIR | {"variant": "corrected"},
     "prior": {},
@@ -44,7 +44,7 @@ def test_every_model_has_a_case():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_predicts_raw_rows_as_the_trained_one_does_standardised_ones(name, films, tmp_path):
+def test_raw_rows_get_the_predictions_of_standardised_rows(name, films, tmp_path):
     scaling = films.scaling(2.0)
     data = films.scaled(scaling)
     system = trained(name, data)
@@ -53,7 +53,7 @@ def test_it_predicts_raw_rows_as_the_trained_one_does_standardised_ones(name, fi
     test = films.rows("test")
     features = {m: x[test] for m, x in films.features.items()}
     expected = predict(system, data, "complete").logits.sigmoid()
-    if system.stochastic:  # its noise belongs to the number of a row in the data
+    if system.stochastic:  # the noise of a row depends on its position in the data
         assert torch.equal(again.predict(features), load(tmp_path / "model").predict(features))
         return
     torch.testing.assert_close(again.predict(features), expected)
@@ -85,22 +85,26 @@ def test_values_classes_and_sequences(tmp_path):
     ("features", "frames", "message"),
     [
         ({"smell": torch.ones(2, 6)}, None, "no modality 'smell'; there are image, text"),
-        ({}, None, "every modality needs as many"),
-        ({"text": torch.ones(2, 6), "image": torch.ones(3, 6)}, None, "every modality needs as many"),
-        ({"text": torch.ones(2, 5)}, None, r"features 'text': have shape \(2, 1, 5\), expected \(2, frames, 6\)"),
-        ({"text": torch.ones(2, 6)}, {"text": torch.ones(2, 3).bool()}, "frames 'text': have shape"),
+        ({}, None, "every modality needs the same number"),
+        ({"text": torch.ones(2, 6), "image": torch.ones(3, 6)}, None, "every modality needs the same number"),
+        ({"text": torch.ones(2, 5)}, None, r"features 'text': shape \(2, 1, 5\), expected \(2, frames, 6\)"),
+        (
+            {"text": torch.ones(2, 6)},
+            {"text": torch.ones(2, 3).bool()},
+            r"observed 'text': shape \(2, 3\), expected \(2, 1\)",
+        ),
         ({"text": torch.ones(2, 6)}, {"image": torch.ones(2, 1).bool()}, "no modality 'image'"),
         ({"text": torch.tensor([[1.0] * 6, [torch.inf] * 6])}, None, "features 'text', row 1: NaN or infinite"),
         ({"text": torch.tensor([[1.0] * 6, [0.0] * 6])}, None, "row 1 has no modality at all"),
     ],
 )
-def test_rows_it_cannot_predict(features, frames, message, films, tmp_path):
+def test_invalid_rows(features, frames, message, films, tmp_path):
     model = load(save(MODELS["fill"].for_data(films), films, tmp_path / "model"))
     with pytest.raises(DataError, match=message):
         model.predict(features, frames)
 
 
-def test_a_model_is_never_overwritten_and_what_has_no_name_is_not_saved(films, tmp_path):
+def test_a_model_is_never_overwritten_and_an_unregistered_system_is_not_saved(films, tmp_path):
     system = MODELS["fill"].for_data(films)
     save(system, films, tmp_path)
     with pytest.raises(DataError, match="a saved model is never overwritten"):
@@ -116,14 +120,14 @@ def test_a_model_is_never_overwritten_and_what_has_no_name_is_not_saved(films, t
         ({"format": 9}, "format 9 is not 1"),
         ({"arguments": {"depth": 3}}, "field 'arguments' does not fit fill"),
         ({"arguments": {"fill": "both"}}, "field 'arguments' does not fit fill: zero fill: fill 'both'"),
-        ({"arguments": []}, "'arguments' or 'outputs' is of the wrong kind"),
+        ({"arguments": []}, "'arguments' or 'outputs' has the wrong type"),
         ({"dims": {"image": 6, "text": 7}}, "does not fit"),
         ({"dims": {"image": 2**40}}, "field 'dims'"),
-        ({"outputs": 0}, "'outputs' is of the wrong kind"),
+        ({"outputs": 0}, "'outputs' has the wrong type"),
         ({"limit": "far"}, "field 'limit'"),
     ],
 )
-def test_cards_that_lie(change, message, films, tmp_path):
+def test_invalid_cards(change, message, films, tmp_path):
     save(MODELS["fill"].for_data(films), films, tmp_path)
     card = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(card | change))
@@ -135,8 +139,8 @@ def test_damaged_folders(films, tmp_path):
     save(MODELS["fill"].for_data(films), films, tmp_path)
     weights, card = (tmp_path / "model.safetensors").read_bytes(), (tmp_path / "model.json").read_text()
     for content, message in (
-        (weights[:100], "is not a whole safetensors file"),
-        (b"", "is not a whole safetensors file"),
+        (weights[:100], "is not a complete safetensors file"),
+        (b"", "is not a complete safetensors file"),
     ):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(DataError, match=message):
@@ -154,7 +158,7 @@ def test_damaged_folders(films, tmp_path):
         load(tmp_path / "nowhere")
 
 
-def test_a_scaling_of_another_width_is_refused(films, tmp_path):
+def test_a_scaling_of_another_width_is_an_error(films, tmp_path):
     scaling = films.scaling()
     wrong = replace(scaling, mean={"text": torch.zeros(3)}, factor={"text": torch.ones(3)})
     save(MODELS["fill"].for_data(films), films, tmp_path, wrong)
@@ -163,10 +167,10 @@ def test_a_scaling_of_another_width_is_refused(films, tmp_path):
 
 
 @pytest.mark.parametrize("folder", sorted(CHECKPOINTS.glob("*/*")), ids=lambda f: "/".join(f.parts[-2:]))
-def test_models_of_this_and_earlier_versions_say_what_they_said(folder):
-    told = json.loads((folder / "said.json").read_text())
-    features = {m: torch.tensor(x) for m, x in told["features"].items()}
-    torch.testing.assert_close(load(folder).predict(features), torch.tensor(told["said"]), rtol=1e-4, atol=1e-5)
+def test_models_of_this_and_earlier_versions_predict_as_before(folder):
+    record = json.loads((folder / "said.json").read_text())
+    features = {m: torch.tensor(x) for m, x in record["features"].items()}
+    torch.testing.assert_close(load(folder).predict(features), torch.tensor(record["said"]), rtol=1e-4, atol=1e-5)
 
 
 def test_every_model_has_a_checkpoint_of_this_version():

@@ -1,4 +1,4 @@
-"""What every system must satisfy, whatever its idea. A new entry of MODELS is tested here without another line."""
+"""The contract that every system satisfies. A new entry of MODELS needs only its cases in VARIANTS."""
 
 from dataclasses import replace
 
@@ -12,9 +12,9 @@ from mmlib.models.catalogue import MODELS
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
+from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_SMCIR, TINY_UMDF
 
 ROWS = {"train": 64, "valid": 32, "test": 40}
-TINY = {"d": 8, "heads": 2, "layers": 1, "depth": 1}
 VARIANTS = {
     "simc": [{}, {"variant": "official"}, {"schedule": "two_stage"}, {"reduction": "sum"}, {"l2norm": True}],
     "prior": [{}],
@@ -22,7 +22,7 @@ VARIANTS = {
     "unimodal": [{"modality": "text"}, {"modality": "image"}],
     "fill": [{}, {"fill": "mean"}, {"dropout": True}, {"complete_only": True}],
     "umdf": [
-        TINY | changes
+        TINY_UMDF | changes
         for changes in (
             {},
             {"masked": True},
@@ -35,8 +35,6 @@ VARIANTS = {
         )  # fmt: skip
     ],
 }
-TINY_ADMC = {"d": 8, "fusion_heads": 2, "fusion_layers": 1, "dropout": 0.0}
-TINY_ADN = {"heads": 2, "layers": 1, "N": 12, "start": 4}
 VARIANTS["admc"] = [TINY_ADMC | {"adn": False}] + [
     TINY_ADMC | TINY_ADN | changes
     for changes in (
@@ -49,7 +47,6 @@ VARIANTS["admc"] = [TINY_ADMC | {"adn": False}] + [
         {"sampler": "ddim", "steps": 4},
     )
 ]
-TINY_SMCIR = {"d": 8, "width": 6, "lstm_layers": 1, "layers": 1, "heads": 2, "statistics": "running"}
 VARIANTS["smcir"] = [
     TINY_SMCIR | changes
     for changes in (
@@ -80,7 +77,7 @@ def sequences():
 
 @pytest.fixture
 def films(name, vectors, sequences):
-    """What the system under test takes: sequences, unless its paper knows vectors alone."""
+    """Data for the system under test: sequences, or vectors if the system takes only vectors."""
     return vectors if name in VECTORS_ONLY else sequences
 
 
@@ -112,7 +109,7 @@ def test_poison_in_absent_modalities_changes_nothing(name, arguments, films):
         batch, x={m: x.masked_fill(~batch.observed[m][..., None], torch.nan) for m, x in batch.x.items()}
     )
     assert any(bool(x.isnan().any()) for x in poisoned.x.values())
-    # Each by a system of its own: one may remember what it has computed.
+    # Two systems, because a system may cache what it computed.
     clean, dirty = system.predict(batch), ready(name, arguments, films).predict(poisoned)
     assert bool(dirty.logits.isfinite().all()) and torch.equal(clean.logits, dirty.logits)
 
@@ -124,10 +121,10 @@ def test_predict_needs_no_labels_and_gives_declared_shapes(name, arguments, film
     prediction = system.predict(batch)
     assert prediction.logits.shape == (40, films.outputs)
     for m, x in (prediction.completed or {}).items():
-        seen = batch.observed[m]
-        expected = batch.x[m][seen]
+        observed = batch.observed[m]
+        expected = batch.x[m][observed]
         if not arguments.get("l2norm"):
-            assert torch.equal(x[seen], expected), "what is observed is kept"
+            assert torch.equal(x[observed], expected), "observed frames stay as they are"
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
@@ -156,7 +153,7 @@ def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, f
         sum(terms.values()).backward()
         names = {id(p): n for n, p in system.named_parameters()}
         for p in system.parameters_of(stage):
-            # Without ADN the weights for what a scenario lacks read zeros.
+            # Without ADN the weights for the missing modalities of a scenario get zeros as input.
             idle = arguments.get("adn") is False and ".project." in names[id(p)]
             assert p.grad is not None and bool(p.grad.isfinite().all())
             assert float(p.grad.abs().sum()) > 0 or idle, names[id(p)]
@@ -179,7 +176,7 @@ def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
 
 
 @pytest.mark.parametrize("name", ["simc", "fill", "umdf", "admc"])
-def test_a_modality_that_knows_nothing_is_at_chance(name):
+def test_a_modality_without_information_is_at_chance(name):
     modalities = {"image": synthetic.Modality(8, blur=100.0), "text": synthetic.Modality(8, blur=0.3)}
     world = synthetic.draw("multiclass", modalities, prevalence={"a": 0.5, "b": 0.5}, latent=2, separation=3.0)
     data = world.sample({"train": 400, "valid": 200, "test": 1000}, 0).standardised()
@@ -194,7 +191,7 @@ def test_a_modality_that_knows_nothing_is_at_chance(name):
 @pytest.mark.parametrize("task", ["mosi", "iemocap", "iemocap_binary", "mintrec"])
 @pytest.mark.parametrize("name", ["prior", "unimodal", "fill", "umdf", "admc"])
 def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
-    # So many that each of MIntRec's 20 intents is there to learn.
+    # Enough rows to have each of MIntRec's 20 intents in the training split.
     data = synthetic.like(task, dim=6, length=5).sample({"train": 400, "valid": 40, "test": 60}, 0)
     system = MODELS[name].for_data(data, **VARIANTS[name][0])
     fit(system, data, "patterns", epochs=2, progress=False)

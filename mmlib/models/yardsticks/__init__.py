@@ -1,4 +1,4 @@
-"""What every method is measured by: the oracle of synthetic data, and baselines that do not model missingness."""
+"""What every method is compared with: the oracle on synthetic data, and baselines that do not model missingness."""
 
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.models.yardsticks.trivial import AllZeros, Fill, Prior, Unimodal

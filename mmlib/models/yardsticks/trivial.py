@@ -1,4 +1,4 @@
-"""The rows that stand in every table: what is reached without any idea about missing modalities."""
+"""Baselines that do not model missingness. Every results table contains them."""
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ _DROPOUT = 0.1
 
 
 class Prior(System):
-    """Ignores the input: label frequencies, class frequencies or the median of the training rows."""
+    """Ignores the input and predicts label frequencies, class frequencies or the median of the training rows."""
 
     stages = ()
 
@@ -30,7 +30,7 @@ class Prior(System):
 
 
 class AllZeros(System):
-    """Answers no to every label. Its cell accuracy shows what the flattened 'F-micro' is worth."""
+    """Predicts no for every label. Its cell accuracy is the score of an untrained system in SIM-C's flattened F-micro."""
 
     stages = ()
 
@@ -44,7 +44,7 @@ class AllZeros(System):
 
 
 class Unimodal(System):
-    """One modality alone: masked mean over frames, then an MLP. Rows that lack it get the prior."""
+    """One modality: mean over its observed frames, then an MLP. Rows without this modality get the prior."""
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int, *, modality: str):
         super().__init__(dims, task, outputs)
@@ -61,16 +61,16 @@ class Unimodal(System):
         return Prediction(torch.where(batch.present[self.modality][:, None], logits, self.prior))
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        logits = self.net(masked_mean(batch.x[self.modality], batch.observed[self.modality]))
+        logits = self.predict(batch).logits
         return {"task": task_loss(logits, batch.target, self.task, rows=batch.present[self.modality])}
 
 
 class Fill(System):
-    """Late concatenation in which a missing modality is a constant vector.
+    """Late fusion by concatenation, in which a missing modality is a constant vector.
 
-    fill 'zero' puts zeros, 'mean' the mean of the observed training frames. dropout=True also hides, per training row, a
-    random set of its modalities (each non-empty set equally likely, the whole one twice as likely). complete_only=True
-    learns from rows that have every modality, the usual case of a system built for complete data.
+    fill: 'zero', or 'mean', the mean of the observed training frames. dropout=True, modality dropout: each training row keeps
+    a random set of its modalities, each non-empty set with equal probability, its full set with twice that probability.
+    complete_only=True trains on complete rows only, as is usual for a system built for complete data.
     """
 
     def __init__(
@@ -97,14 +97,9 @@ class Fill(System):
                 self.get_buffer(f"mean_{m}").copy_(_mean_frame(train, m))
 
     def predict(self, batch: Batch) -> Prediction:
-        return self._forward(batch, batch.present)
+        return self._fuse(batch, batch.present)
 
-    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        present = _random_subset(batch.present) if self.dropout else batch.present
-        rows = torch.stack(list(batch.present.values())).all(0) if self.complete_only else None
-        return {"task": task_loss(self._forward(batch, present).logits, batch.target, self.task, rows=rows)}
-
-    def _forward(self, batch: Batch, present: dict[str, Tensor]) -> Prediction:
+    def _fuse(self, batch: Batch, present: dict[str, Tensor]) -> Prediction:
         hidden = []
         for m in self.dims:
             pooled = masked_mean(batch.x[m], batch.observed[m])  # (B, d)
@@ -112,6 +107,11 @@ class Fill(System):
             hidden.append(self.project[m](filled).relu())
         joint = torch.cat(hidden, 1)
         return Prediction(self.head(joint), representation=joint)
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        present = _random_subset(batch.present) if self.dropout else batch.present
+        rows = torch.stack(list(batch.present.values())).all(0) if self.complete_only else None
+        return {"task": task_loss(self._fuse(batch, present).logits, batch.target, self.task, rows=rows)}
 
 
 def prior_logits(train: View) -> Float[Tensor, "C"]:
@@ -133,7 +133,6 @@ def _mean_frame(train: View, m: str) -> Float[Tensor, "d"]:
 
 
 def _random_subset(present: dict[str, Tensor]) -> dict[str, Tensor]:
-    has = torch.stack(list(present.values()))  # (M, B)
-    kept = has & (torch.rand(has.shape, device=has.device) < 0.5)
-    kept = torch.where(kept.any(0), kept, has)
-    return dict(zip(present, kept))
+    everything = torch.stack(list(present.values()))  # (M, B)
+    subset = everything & (torch.rand(everything.shape, device=everything.device) < 0.5)
+    return dict(zip(present, torch.where(subset.any(0), subset, everything)))

@@ -1,0 +1,6 @@
+"""Arguments that make each system small enough for tests."""
+
+TINY_UMDF = {"d": 8, "heads": 2, "layers": 1, "depth": 1}
+TINY_ADMC = {"d": 8, "fusion_heads": 2, "fusion_layers": 1, "dropout": 0.0}
+TINY_ADN = {"heads": 2, "layers": 1, "N": 12, "start": 4}
+TINY_SMCIR = {"d": 8, "width": 6, "lstm_layers": 1, "layers": 1, "heads": 2, "statistics": "running"}
