@@ -16,7 +16,7 @@ from mmlib.models.simc import SIMC
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.training.evaluate import evaluate, predict
 from mmlib.training.fit import fit
-from tests.models.test_simc import weights_of
+from tests.helpers.weights import simc_weights
 from tests.reference import simc as reference
 
 CONFIGURATIONS = simc.SIMC_CONFIGURATIONS
@@ -34,7 +34,7 @@ def batched_against_per_sample() -> None:
     data = synthetic.like("mmimdb").sample({"train": 32, "valid": 1, "test": 1})
     batch = data.view("train", missing.parse("complex_20_40_40").observed(data, "train", 0)).batch(torch.arange(32))
     system = SIMC.for_data(data).eval()
-    weights, samples = weights_of(system), [_sample(batch, i) for i in range(32)]
+    weights, samples = simc_weights(system), [_sample(batch, i) for i in range(32)]
 
     def fast():
         sum(system.loss(batch, "joint").values()).backward()

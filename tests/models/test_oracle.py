@@ -35,9 +35,9 @@ def setting(shape, task, seed=0):
     data = world.sample({"train": 4, "valid": 4, "test": 8}, seed)
     batch = data.view("test", labelled=False).batch(torch.arange(8))
     generator = torch.Generator().manual_seed(seed)
-    kept = {m: f & (torch.rand(f.shape, generator=generator) < 0.6) for m, f in batch.observed.items()}
-    x = {m: v.masked_fill(~kept[m][..., None], 0) for m, v in batch.x.items()}
-    return world, replace(batch, x=x, observed=kept)
+    observed = {m: f & (torch.rand(f.shape, generator=generator) < 0.6) for m, f in batch.observed.items()}
+    x = {m: v.masked_fill(~observed[m][..., None], 0) for m, v in batch.x.items()}
+    return world, replace(batch, x=x, observed=observed)
 
 
 def brute_force(world, batch, row):

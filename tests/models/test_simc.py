@@ -1,4 +1,4 @@
-"""SIM-C against the independent per-sample reference, its variants, and its refusals."""
+"""SIM-C against the independent per-sample reference, its variants, and its error checks."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
 from mmlib.models.simc import SIMC
 from mmlib.training.fit import fit
+from tests.helpers.weights import simc_weights
 from tests.reference import simc as reference
 
 D1, D2, LABELS = 5, 7, 6
@@ -16,31 +17,6 @@ D1, D2, LABELS = 5, 7, 6
 def system_of(variant="paper", **arguments):
     torch.manual_seed(0)
     return SIMC({"image": D1, "text": D2}, "multilabel", LABELS, variant=variant, hidden=16, **arguments).eval()
-
-
-def weights_of(system):
-    """The system's parameters under the reference's names."""
-    named = {}
-
-    def put(name, module):
-        named[f"{name}.weight"], named[f"{name}.bias"] = module.weight, module.bias
-
-    def linears(module):
-        return [layer for layer in module if isinstance(layer, torch.nn.Linear)]
-
-    for name, net in (("s12", system.S12), ("s21", system.S21), ("head", system.g)):
-        for i, layer in enumerate(linears(net)):
-            put(f"{name}.{i}", layer)
-    put("project1", system.project[0])
-    put("project2", system.project[1])
-    for i, (attention, norm) in enumerate(zip(system.attention, system.norm)):
-        named[f"attention{i}.in_proj_weight"] = attention.qkv.weight
-        named[f"attention{i}.in_proj_bias"] = attention.qkv.bias
-        put(f"attention{i}.out_proj", attention.out)
-        put(f"norm{i}", norm)
-    if isinstance(system.after, torch.nn.Sequential):
-        put("after", system.after[0])
-    return named
 
 
 def films(n=9, seed=0):
@@ -62,7 +38,7 @@ def films(n=9, seed=0):
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_logits_and_completions_equal_the_reference(variant):
     system, (batch, samples) = system_of(variant), films()
-    weights = weights_of(system)
+    weights = simc_weights(system)
     prediction = system.predict(batch.unlabelled())
     torch.testing.assert_close(prediction.logits, reference.predict(weights, samples, variant), rtol=1e-5, atol=1e-5)
     for i, sample in enumerate(samples):
@@ -75,7 +51,7 @@ def test_logits_and_completions_equal_the_reference(variant):
 def test_losses_and_gradients_equal_the_reference(variant, reduction):
     system, (batch, samples) = system_of(variant, reduction=reduction, alpha=0.7, beta=1.3), films()
     terms = system.loss(batch, "joint")
-    simulation, task = reference.losses(weights_of(system), samples, batch.target, variant, 0.7, 1.3, reduction)
+    simulation, task = reference.losses(simc_weights(system), samples, batch.target, variant, 0.7, 1.3, reduction)
     torch.testing.assert_close(terms["simulation"], simulation, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(terms["task"], task, rtol=1e-5, atol=1e-6)
     ours = torch.autograd.grad(sum(terms.values()), list(system.parameters()))
@@ -105,7 +81,7 @@ def test_gradients_against_finite_differences():
             assert abs((values[0] - values[1]) / (2 * step) - float(gradient[i, j])) < 1e-7
 
 
-def test_nothing_paired_means_no_simulation_loss():
+def test_a_batch_without_pairs_has_no_simulation_loss():
     system, (batch, _) = system_of(), films()
     alone = batch.select(torch.tensor([1, 2, 4]))
     assert float(system.loss(alone, "joint")["simulation"].detach()) == 0
@@ -117,13 +93,13 @@ def test_nothing_paired_means_no_simulation_loss():
 def test_task_gradient_reaches_the_simulators_in_joint_but_not_in_task_stage():
     system, (batch, _) = system_of(schedule="two_stage"), films()
     task = system.loss(batch, "task")["task"]
-    reached = torch.autograd.grad(task, list(system.S12.parameters()), allow_unused=True, retain_graph=True)
-    assert all(g is None for g in reached)
+    gradients = torch.autograd.grad(task, list(system.S12.parameters()), allow_unused=True, retain_graph=True)
+    assert all(g is None for g in gradients)
     joint = system_of().loss(batch, "joint")
     assert set(joint) == {"simulation", "task"}
     system = system_of()
-    reached = torch.autograd.grad(system.loss(batch, "joint")["task"], list(system.S12.parameters()))
-    assert all(float(g.abs().sum()) > 0 for g in reached)
+    gradients = torch.autograd.grad(system.loss(batch, "joint")["task"], list(system.S12.parameters()))
+    assert all(float(g.abs().sum()) > 0 for g in gradients)
 
 
 def test_paper_widths_and_parameter_count():
@@ -172,8 +148,8 @@ def test_sequences_are_refused_before_training():
         fit(SIMC.for_data(data), data, "complete", epochs=1, progress=False)
 
 
-def test_simulators_explain_what_can_be_explained():
-    """A small form of the benchmark at MM-IMDb's size: paired training, error against the exact conditional mean."""
+def test_simulators_explain_most_of_the_explainable_variance():
+    """Paired training on a small data set; the error is compared with that of the exact conditional mean."""
     from mmlib.models.yardsticks.oracle import Oracle
     from mmlib.training.evaluate import predict
 
@@ -183,9 +159,9 @@ def test_simulators_explain_what_can_be_explained():
     fit(system, data, "complete", epochs=8, lr=5e-4, progress=False)
     test = data.view("test", labelled=False)
     truth = test.batch(torch.arange(len(test)))
-    for lost, kept in (("text", "image"), ("image", "text")):
-        exact = Oracle(world).complete(truth.without(lost))[lost].mean
-        ours = predict(system, data, f"available({kept})").completed[lost]
-        x = truth.x[lost]
-        left = [float(((x - y) ** 2).sum()) for y in (ours, exact, x.mean(0))]
-        assert (left[2] - left[0]) / (left[2] - left[1]) > 0.9, (lost, left)
+    for target, source in (("text", "image"), ("image", "text")):
+        exact = Oracle(world).complete(truth.without(target))[target].mean
+        ours = predict(system, data, f"available({source})").completed[target]
+        x = truth.x[target]
+        errors = [float(((x - y) ** 2).sum()) for y in (ours, exact, x.mean(0))]
+        assert (errors[2] - errors[0]) / (errors[2] - errors[1]) > 0.9, (target, errors)

@@ -1,4 +1,4 @@
-"""UMDF against the slow per-sample reference, its losses and views by their properties, and its refusals."""
+"""UMDF against the slow per-sample reference, properties of its losses and views, and its error checks."""
 
 import math
 import re
@@ -37,7 +37,7 @@ def weights_of(system):
             .replace("embedding.", "embed.")
         )
         weights[name] = value
-    # Ours has no bias there: one number for all frames vanishes in the softmax.
+    # UMDF has no such bias: the softmax would cancel it.
     weights["dfim.score.bias"] = torch.zeros(1, dtype=torch.float64)
     return weights
 
@@ -50,13 +50,13 @@ def config_of(system, interaction="crossmodal", integration="dfim", scaling="len
 
 
 def clips(lengths=(6, 6, 6), n=5, seed=0, dims=DIMS, task="regression", outputs=1):
-    """A batch whose rows differ in what they have: all, no first, no second, first alone, last alone; ends differ too."""
+    """Rows with all modalities, all but the first, all but the second, only the first, only the last; lengths differ."""
     generator = torch.Generator().manual_seed(seed)
     x, frames = {}, {}
     for i, ((m, d), T) in enumerate(zip(dims.items(), lengths)):
         real = torch.arange(T) < torch.randint(max(1, T - 2), T + 1, (n, 1), generator=generator)
-        gone = torch.tensor([False, i == 0, i == 1, i != 0, i != len(dims) - 1])[torch.arange(n) % 5]
-        frames[m] = real & ~gone[:, None]
+        missing = torch.tensor([False, i == 0, i == 1, i != 0, i != len(dims) - 1])[torch.arange(n) % 5]
+        frames[m] = real & ~missing[:, None]
         x[m] = torch.randn(n, T, d, generator=generator, dtype=torch.float64) * frames[m][..., None]
     target = torch.randn(n, generator=generator, dtype=torch.float64)
     if task == "multiclass":
@@ -140,7 +140,7 @@ def test_gradients_against_finite_differences():
     assert torch.autograd.gradcheck(lambda *H: system.dfim(*H, torch.tensor([2, 1])), H)
 
 
-def test_masked_attention_is_attention_over_what_is_left():
+def test_masked_attention_is_attention_over_the_observed_frames():
     system, batch = system_of(masked=True), clips((6, 6, 6))
     alone = batch.select(torch.tensor([0]))
     for T in (4, 5, 6):  # three frames of text and no others, whatever the padding behind them
@@ -218,7 +218,7 @@ def test_js_and_kl_by_hand():
 # Views
 
 
-def test_views_differ_keep_something_and_come_from_what_is_there():
+def test_views_differ_are_not_empty_and_contain_only_observed_frames():
     system, batch = system_of(), clips((6, 6, 6), n=400)
     several = torch.stack(list(batch.present.values())).sum(0) > 1
     torch.manual_seed(0)
@@ -277,13 +277,13 @@ def test_the_last_step_is_real_with_padding_at_either_end():
     nothing = {m: torch.zeros_like(f) for m, f in end.items()}
     assert int(system.represent(batch.x, {**nothing, "vision": end["vision"]})[1]) == 3
     unaligned = clips((4, 8, 1), n=1)
-    seen = {m: torch.zeros(1, x.shape[1], dtype=torch.bool) for m, x in unaligned.x.items()}
+    observed = {m: torch.zeros(1, x.shape[1], dtype=torch.bool) for m, x in unaligned.x.items()}
     for frame, step in ((0, 0), (3, 1), (4, 2), (7, 3)):  # a frame of eight falls on half a step of four
-        seen["audio"] = (torch.arange(8) == frame)[None]
-        assert int(system.represent(unaligned.x, seen)[1]) == step
-    seen["audio"] = torch.zeros(1, 8, dtype=torch.bool)
-    seen["vision"] = torch.ones(1, 1, dtype=torch.bool)
-    assert int(system.represent(unaligned.x, seen)[1]) == 0, "a vector has no place in time"
+        observed["audio"] = (torch.arange(8) == frame)[None]
+        assert int(system.represent(unaligned.x, observed)[1]) == step
+    observed["audio"] = torch.zeros(1, 8, dtype=torch.bool)
+    observed["vision"] = torch.ones(1, 1, dtype=torch.bool)
+    assert int(system.represent(unaligned.x, observed)[1]) == 0, "a vector has no place in time"
 
 
 def test_both_views_share_one_pass_and_weights(monkeypatch):
@@ -326,7 +326,7 @@ def test_ablations_and_weights_of_the_terms():
     torch.testing.assert_close(terms["views"], sum((y - batch.target).square().mean() for y in both) / 2)
     assert supervised.f_y is supervised.head
     widths = [sum(p.numel() for p in system_of(interaction=i).parameters()) for i in ("crossmodal", "self")]
-    assert widths[0] == widths[1], "the ablation changes who is looked at, not the size"
+    assert widths[0] == widths[1], "the ablation changes the sources of attention, not the size"
 
 
 def test_cloned_streams_integrate_each_view_with_itself():
@@ -383,7 +383,7 @@ def test_bad_arguments(dims, arguments, message):
         UMDF(dims, "regression", 1, **{**SMALL, **arguments})
 
 
-# Extremes: what cannot be there must not break what is
+# Extreme inputs
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7])

@@ -1,0 +1,28 @@
+"""Parameters of a system under the names that its independent reference uses."""
+
+import torch
+
+
+def simc_weights(system):
+    """For tests.reference.simc."""
+    named = {}
+
+    def put(name, module):
+        named[f"{name}.weight"], named[f"{name}.bias"] = module.weight, module.bias
+
+    def linears(module):
+        return [layer for layer in module if isinstance(layer, torch.nn.Linear)]
+
+    for name, net in (("s12", system.S12), ("s21", system.S21), ("head", system.g)):
+        for i, layer in enumerate(linears(net)):
+            put(f"{name}.{i}", layer)
+    put("project1", system.project[0])
+    put("project2", system.project[1])
+    for i, (attention, norm) in enumerate(zip(system.attention, system.norm)):
+        named[f"attention{i}.in_proj_weight"] = attention.qkv.weight
+        named[f"attention{i}.in_proj_bias"] = attention.qkv.bias
+        put(f"attention{i}.out_proj", attention.out)
+        put(f"norm{i}", norm)
+    if isinstance(system.after, torch.nn.Sequential):
+        put("after", system.after[0])
+    return named
