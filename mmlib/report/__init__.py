@@ -2,6 +2,7 @@
 
 from mmlib.report.as_printed import flattened_f1_micro, relative_error
 from mmlib.report.claims.page import page, verdicts
+from mmlib.report.findings import findings
 from mmlib.report.intervals import corrected_interval, paired
 from mmlib.report.published import TABLES
 from mmlib.report.rows import by_pattern, mean_and_deviation, reported, results
@@ -9,6 +10,6 @@ from mmlib.report.summary import summary
 from mmlib.report.tables import compare_table, show_table
 
 __all__ = [
-    "TABLES", "by_pattern", "compare_table", "corrected_interval", "flattened_f1_micro", "mean_and_deviation", "page",
-    "paired", "relative_error", "reported", "results", "show_table", "summary", "verdicts",
+    "TABLES", "by_pattern", "compare_table", "corrected_interval", "findings", "flattened_f1_micro", "mean_and_deviation",
+    "page", "paired", "relative_error", "reported", "results", "show_table", "summary", "verdicts",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmlib import files
+from mmlib.report.findings import NUMBERS, detection
 from mmlib.report.rows import ROOT, Rows, SystemName, by_seed, conditions_like, results, score
 from mmlib.show import curves, maps, theme
 
@@ -237,6 +238,36 @@ def admc_fig3(points: pd.DataFrame) -> Figure:
     return figure
 
 
+@plt.rc_context(THEME)
+def findings() -> Figure:
+    """Three findings of ours as bars, for the README: what a printed metric, a detector and generated features are worth."""
+    simc, admc = NUMBERS["simc"](), NUMBERS["admc"]()
+    printed = {"complete films": simc["full"], "modality missing": simc["missing"]}
+    detectors = {"as printed": "", "released code": "official", "corrected": "corrected"}
+    text = {"as printed": "generated", "audio seen clean": "conditional"}
+    figure, panels = _panels(PAGE, 1.55, 1, 3)
+    for panel, title, label, bars, floor, digits in zip(
+        panels.flat,
+        ("SIM-C: the printed score", "SMCIR: the detector", "ADMC: text from audio"),
+        ("cell accuracy", "F1 of its diagnosis", "UA, %"),
+        (
+            printed | {"predict no genre": simc["floor"]},
+            {name: float(np.mean(detection(variant))) for name, variant in detectors.items()},
+            {name: admc[key] for name, key in text.items()} | {"guess": admc["guess"]},
+        ),
+        ("predict no genre", "", "guess"),
+        (3, 2, 1),
+        strict=True,
+    ):
+        colors = ["0.7" if name == floor else theme.PALETTE[0] for name in bars]
+        drawn = panel.barh(list(bars), list(bars.values()), color=colors, height=0.62)
+        panel.bar_label(drawn, fmt=f"%.{digits}f", padding=2, size=7)
+        panel.invert_yaxis()
+        panel.set(title=title, xlabel=label, xlim=(0, 1.22 * max(bars.values())))
+        panel.grid(False, axis="y")
+    return figure
+
+
 FROM_ROWS = (smcir_fig3, umdf_fig3, umdf_fig4, umdf_fig5)
 FROM_POINTS = (simc_fig1, smcir_fig2, umdf_fig6, admc_fig3)
 
@@ -247,6 +278,7 @@ def draw_all() -> dict[str, Figure]:
     Raises ValueError where a file of points or a column of it is absent, MissingRows where rows are absent.
     """
     figures = {draw.__name__: draw(results(draw.__name__.split("_")[0])) for draw in FROM_ROWS}
+    figures |= {"findings": findings()}
     figures |= {draw.__name__: draw(read_points(draw.__name__)) for draw in FROM_POINTS}
     return dict(sorted(figures.items()))
 
