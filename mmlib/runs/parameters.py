@@ -71,6 +71,9 @@ def parameters_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
                 injected = {name: value for name, (_, value) in assignments(following).items()}
                 _check_values("this notebook", defaults, injected)
             return {name: namespace[name] for name in defaults}
+    annotations = namespace.get("__annotations__", {})
+    if annotations and not any(cells):  # nbval keeps no history of cells, and injects nothing
+        return {name: namespace[name] for name in annotations}
     raise RunError("no parameters cell has run: a cell of lines `name: type = literal` alone")
 
 

@@ -98,6 +98,11 @@ def test_a_record_needs_a_parameters_cell_and_refuses_what_papermill_lets_pass(d
     assert recording(data, tmp_path, cells=(CELL, "# Parameters\nlr = 2.0"), lr=2.0).parameters["lr"] == 2.0
 
 
+def test_nbval_keeps_no_history_so_the_annotations_name_the_parameters():
+    namespace = {"In": [""], "__annotations__": {"seed": int, "out_dir": str}, "seed": 5, "out_dir": "", "torch": None}
+    assert runs.parameters_of(namespace) == {"seed": 5, "out_dir": ""}
+
+
 def test_collect_joins_records(data, tmp_path):
     for seed in (0, 1):
         record = recording(data, tmp_path / str(seed), seed=seed)
