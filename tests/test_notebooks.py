@@ -1,4 +1,4 @@
-"""What every notebook promises before it is run; that it runs, and says the same again, is nbval's part."""
+"""Conventions that hold for every stored notebook. nbval runs the notebooks and compares their outputs."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmlib.report import figures, published
 from mmlib.runs.parameters import assignments
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
-TRAINING = [p for p in NOTEBOOKS if p.stem != "results"]  # which only reads what the others' runs have recorded
+TRAINING = [p for p in NOTEBOOKS if p.stem != "results"]  # results.ipynb only reads the records of the others' runs
 STUDIES = sorted((runs.ROOT / "notebooks" / "studies").glob("*.yaml"))
 
 
@@ -26,17 +26,20 @@ def test_conventions(path):
     nb = nbformat.read(path, 4)
     assert nb.metadata["kernelspec"]["name"] == "python3"
     assert set(nb.metadata) == {"kernelspec"}, "volatile metadata are stripped: make notebooks"
-    tagged = [c for c in code(path) if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1
-    parameters = assignments(tagged[0].source)
+    positions = [n for n, c in enumerate(nb.cells) if "parameters" in c.metadata.get("tags", [])]
+    assert len(positions) == 1
+    source, following = nb.cells[positions[0]].source, nb.cells[positions[0] + 1].source
+    parameters = assignments(source)
     if path in TRAINING:
         assert parameters["device"] == ("str", "auto") and parameters["seed"] == ("int", 0)
-        assert parameters["out_dir"] == ("str", "") and "runs.record(out_dir" in code(path)[-1].source
-    assert all("#" in line for line in tagged[0].source.splitlines()), "every parameter says what it means"
-    assert any("runs.check_injected(In)" in c.source for c in code(path))
-    known = {"parameters", "nbval-check-output", "nbval-ignore-output"}  # nbval passes over a misspelt tag
+        assert parameters["out_dir"] == ("str", "") and code(path)[-1].source == "record.write()"
+        assert re.match(r'record = runs\.Record\("[\w ]+", globals\(\)\)', following), "it refuses misspelt parameters"
+    else:
+        assert "runs.parameters_of(globals())" in following, "it refuses misspelt parameters"
+    assert all("#" in line for line in source.splitlines()), "every parameter says what it means"
+    tags = {"parameters", "nbval-check-output", "nbval-ignore-output"}  # nbval passes over a misspelt tag
     for cell in code(path):
-        assert set(cell.metadata.get("tags", [])) <= known
+        assert set(cell.metadata.get("tags", [])) <= tags
         lines = cell.source.splitlines()
         assert len(lines) <= 25 and not any(line.startswith("class ") for line in lines)
         assert not any(word in cell.source for word in ("!pip", "sys.path", "os.chdir"))
@@ -63,23 +66,23 @@ def test_studies_name_parameters_that_exist(path, tmp_path, monkeypatch):
 def test_every_published_table_and_figure_has_its_studies():
     index = (runs.ROOT / "notebooks/studies/README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in index.splitlines() if ".csv" in line]
-    made = set()
+    entries = set()
     for shows, studies, results in rows:
         names = {p.stem for p in STUDIES}
         assert set(studies.split(", ")) <= names and (runs.ROOT / results).is_file(), shows
         paper, _, parts = shows.partition(" ")
         for kind, numbers in re.findall(r"(Table|Figure)s? ([\d, ]+\d|\d)", parts):
-            made |= {(paper.replace("-", "").lower(), kind, n) for n in numbers.split(", ")}
+            entries |= {(paper.replace("-", "").lower(), kind, n) for n in numbers.split(", ")}
     tables = {(paper, "Table", number) for paper, number in published.TABLES}
-    drawn = {
+    plots = {
         (f.__name__.split("_fig")[0], "Figure", f.__name__[-1]) for f in (*figures.FROM_ROWS, *figures.FROM_POINTS)
     }
-    assert made == tables | drawn
+    assert entries == tables | plots
 
 
 def test_every_notebook_is_in_the_demo():
-    named = {entry["notebook"] for entry in yaml.safe_load((runs.ROOT / "notebooks/studies/demo.yaml").read_text())}
-    assert named == {p.name for p in TRAINING}
+    names = {entry["notebook"] for entry in yaml.safe_load((runs.ROOT / "notebooks/studies/demo.yaml").read_text())}
+    assert names == {p.name for p in TRAINING}
 
 
 def test_the_comparison_trains_every_system():
