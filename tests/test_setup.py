@@ -1,5 +1,6 @@
 """The installation is described once: pyproject.toml, which the Makefile and the conda environment only point to."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -37,3 +38,10 @@ def test_conda_environment_holds_python_pip_and_this_project_alone():
 def test_ci_runs_the_readme_s_own_test_command():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_no_test_file_is_imported_by_another_file():
+    """What several tests share is in tests/helpers."""
+    imports = re.compile(r"^ *(?:from|import) .*\btest_\w+", re.M)
+    lines = {str(path.relative_to(ROOT)): imports.findall(path.read_text()) for path in (ROOT / "tests").rglob("*.py")}
+    assert not {path: import_ for path, import_ in lines.items() if import_}

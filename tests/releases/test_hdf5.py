@@ -2,7 +2,6 @@
 
 import zlib
 from collections import Counter
-from multiprocessing import Pipe, get_context
 
 import h5py
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from mmlib.data.checks import DataError
 from mmlib.releases.hdf5 import Hdf5
+from tests.helpers.processes import in_own_process
 
 NUMBERS = np.arange(6, dtype=np.float32).reshape(3, 2) - 2.5
 
@@ -216,27 +216,10 @@ def mutations(path, arrays):
     return outcomes
 
 
-def elsewhere(function, *arguments):
-    """What the function returns in a process of its own, so that a crash or endless loop of HDF5 fails one test only."""
-    ours, theirs = Pipe(duplex=False)
-    process = get_context("fork").Process(target=lambda: theirs.send(function(*arguments)))
-    process.start()
-    theirs.close()
-    try:
-        assert ours.poll(100), "endless"
-        return ours.recv()
-    except EOFError:
-        process.join()
-        raise AssertionError(f"ended with {process.exitcode}") from None
-    finally:
-        process.kill()
-        process.join()
-
-
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 def test_any_mutation_is_refused_or_read(path, libver):
     with h5py.File(path, "w", libver=libver) as file:
         file["x"], file["text"] = NUMBERS, np.array([b"a", b"bc"])
         file.create_dataset("packed", data=NUMBERS, chunks=(2, 2), compression="gzip", shuffle=True)
-    outcomes = elsewhere(mutations, path, {"x": (3, 2), "text": (2,), "packed": (3, 2)})
+    outcomes = in_own_process(mutations, path, {"x": (3, 2), "text": (2,), "packed": (3, 2)})
     assert outcomes["read"] > 100 and outcomes["refused"] > 20 and outcomes["not opened"] > 10

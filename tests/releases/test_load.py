@@ -10,7 +10,7 @@ from mmlib.data.archive import write
 from mmlib.data.checks import DataError
 from mmlib.releases.fetch import RELEASES
 from mmlib.releases.load import load
-from tests.releases import test_mmin, test_mmsa, test_mult, test_multibench
+from tests.helpers import mmin, releases
 
 
 def pickled(content, path, protocol=4):
@@ -22,11 +22,11 @@ def pickled(content, path, protocol=4):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("MMSA", lambda: test_mmsa.release()),
-        ("MMSA", lambda: test_mmsa.release("MOSEI", aligned=True)),
-        ("MulT", lambda: test_mult.release()),
-        ("MulT", lambda: test_mult.release("IEMOCAP")),
-        ("MultiBench", lambda: test_multibench.release()),
+        ("MMSA", lambda: releases.mmsa()),
+        ("MMSA", lambda: releases.mmsa("MOSEI", aligned=True)),
+        ("MulT", lambda: releases.mult()),
+        ("MulT", lambda: releases.mult("IEMOCAP")),
+        ("MultiBench", lambda: releases.multibench()),
     ],
 )
 def test_pickles_are_told_apart_and_read(name, content, protocol, tmp_path, capsys):
@@ -40,7 +40,7 @@ def test_pickles_are_told_apart_and_read(name, content, protocol, tmp_path, caps
 
 
 def test_a_published_file_is_known_by_its_hash(tmp_path, monkeypatch, capsys):
-    path = pickled(test_mmsa.release(), tmp_path / "aligned_50.pkl")
+    path = pickled(releases.mmsa(), tmp_path / "aligned_50.pkl")
     assert load(path).provenance["published"] is False
     digest = load(path).provenance["sha256"]
     monkeypatch.setitem(RELEASES, "mmsa_mosi_aligned", RELEASES["mmsa_mosi_aligned"]._replace(sha256=digest))
@@ -48,12 +48,12 @@ def test_a_published_file_is_known_by_its_hash(tmp_path, monkeypatch, capsys):
 
 
 def test_options_reach_the_reader(tmp_path):
-    path = pickled(test_mmsa.release(), tmp_path / "unaligned_50.pkl")
+    path = pickled(releases.mmsa(), tmp_path / "unaligned_50.pkl")
     assert load(path, text="ids").dims["text"] == 1
 
 
 def test_folders_and_archives(tmp_path):
-    test_mmin.write(tmp_path / "mmin")
+    mmin.write(tmp_path / "mmin")
     assert load(tmp_path / "mmin", fold=2).provenance["release"] == "MMIN"
     films = synthetic.like("mmimdb", dim=4).sample({"train": 5, "valid": 2, "test": 2})
     assert load(write(films, tmp_path / "films.npz")).provenance["release"] == "feature archive"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmlib.data import corpora
 from mmlib.data.checks import DataError
 from mmlib.releases import mmimdb
-from tests.releases.test_hdf5 import elsewhere
+from tests.helpers.processes import in_own_process
 
 FILMS = ["0000008", "0012349", "0111161", "1234567", "7654321"]
 SPLIT = ["train", "train", "valid", "valid", "test"]
@@ -229,7 +229,7 @@ def mutations(path):
 
 
 def test_any_mutation_is_refused_or_read(path):
-    outcomes = elsewhere(mutations, path)
+    outcomes = in_own_process(mutations, path)
     assert outcomes.total() == 100 and outcomes["read"] and outcomes["refused"]
 
 

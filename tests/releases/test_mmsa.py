@@ -12,52 +12,12 @@ from hypothesis import strategies as st
 from mmlib.data.archive import read, write
 from mmlib.data.checks import SPLITS, DataError
 from mmlib.releases import mmsa, mult, multibench
+from tests.helpers.releases import MMSA_STEPS as STEPS
+from tests.helpers.releases import MMSA_WIDTHS as WIDTHS
+from tests.helpers.releases import joined
+from tests.helpers.releases import mmsa as release
 
 PATH = Path("MOSI/Processed/unaligned_50.pkl")
-WIDTHS = {"MOSI": (5, 20), "MOSEI": (74, 35)}
-STEPS = {"MOSI": (375, 500), "MOSEI": (500, 500)}
-ROWS = {"train": 3, "valid": 1, "test": 2}
-
-
-def at_the_end(lengths, steps, width, rng, dtype=np.float32):
-    """Rows that start at frame 0 and have zeros after their length."""
-    x = np.zeros((len(lengths), steps, width), dtype)
-    for i, length in enumerate(lengths):
-        x[i, :length] = rng.normal(size=(length, width))
-    return x
-
-
-def release(name="MOSI", aligned=False, rows=ROWS, steps=None):
-    """The pickled dict of a release. BERT gives features for padding too, so text has values behind its mask."""
-    steps = steps or ((50, 50) if aligned else STEPS[name])
-    content = {}
-    for split, n in rows.items():
-        rng = np.random.default_rng(n)
-        words = [4 + 9 * i for i in range(n)]
-        bert = np.zeros((n, 3, 50), np.float32)
-        for i, length in enumerate(words):
-            bert[i, 0, :length] = [101, *rng.integers(1000, 30522, length - 2), 102]
-            bert[i, 1, :length] = 1
-        audio, vision = [10 + i for i in range(n)], [steps[1] - i for i in range(n)]
-        y = np.linspace(-2.6, 3, n)
-        content[split] = {
-            "raw_text": np.array(["SO GOOD"] * n, dtype=object),
-            "text": rng.normal(size=(n, 50, 768)).astype(np.float32),
-            "text_bert": bert,
-            "audio": at_the_end(audio, steps[0], WIDTHS[name][0], rng, np.float64),
-            "vision": at_the_end(vision, steps[1], WIDTHS[name][1], rng, np.float64),
-            "id": [f"{split}-v_{i // 2}$_${i}" for i in range(n)],
-            "regression_labels": y,
-            "classification_labels": np.sign(y) + 1,
-            "annotations": ["Positive" if value > 0 else "Negative" for value in y],
-        }
-        if not aligned:
-            content[split] |= {"audio_lengths": audio, "vision_lengths": vision}
-    return content
-
-
-def joined(content, field):
-    return np.concatenate([content[split][field] for split in SPLITS])
 
 
 @pytest.mark.parametrize("aligned", [True, False])

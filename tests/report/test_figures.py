@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from mmlib import runs
 from mmlib.report import figures
 from mmlib.report.rows import MissingRows, results
-from tests.show.test_plots import assert_texts_are_apart
+from tests.helpers.figures import assert_texts_are_apart
 
 WIDTHS = {
     "simc_fig1": 3.3,

@@ -9,7 +9,7 @@ from scipy.stats import f, friedmanchisquare, t, ttest_rel
 from mmlib import show
 from mmlib.report import ranks
 from mmlib.report.intervals import paired
-from tests.show.test_plots import assert_texts_are_apart
+from tests.helpers.figures import assert_texts_are_apart
 
 METHODS = ("A", "B", "C")
 

@@ -1,4 +1,3 @@
-import itertools
 import re
 from colorsys import rgb_to_hsv
 
@@ -11,23 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from mmlib import show
-from mmlib.show import holes, maps
-
-
-def assert_texts_are_apart(figure):
-    """No two texts that are drawn overlap, and none is cut off; slanted ones aside, whose boxes are mostly empty."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    texts = {text for text in figure.findobj(plt.Text) if text.get_text().strip() and text.get_rotation() in (0, 90)}
-    for axis in (axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        ticks = axis.get_major_ticks() + axis.get_minor_ticks()
-        texts -= {tick.label1 for tick in ticks if not low <= tick.get_loc() <= high}  # these are not drawn
-    boxes = {text: text.get_window_extent(canvas.get_renderer()) for text in texts if text.get_visible()}
-    for text, box in boxes.items():
-        assert box.x0 > -1 and box.y0 > -1 and box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1, text
-    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
-        assert a.x0 > b.x1 or b.x0 > a.x1 or a.y0 > b.y1 or b.y0 > a.y1, (one, other)
+from mmlib.show import holes, maps, theme
+from tests.helpers.figures import assert_texts_are_apart
 
 
 def legend(holder):
@@ -53,7 +37,7 @@ def test_missingness_colours_observed_cells_alone():
         height = len(pixels) // 4
         for row in range(4):
             for column in range(frames.shape[1]):
-                expected = show.PALETTE[k] if frames[row, column] else holes.MISSING
+                expected = theme.PALETTE[k] if frames[row, column] else holes.MISSING
                 cell = pixels[row * height : (row + 1) * height, column]
                 np.testing.assert_allclose(cell, np.broadcast_to(expected, cell.shape), atol=1e-6)
     assert panel.get_ylabel() == "sample (first 4 of 5)"
@@ -99,7 +83,7 @@ def test_missingness_tells_lost_frames_from_padding():
         pixels = np.asarray(image.get_array())
         height, width = len(pixels) // 5, pixels.shape[1] // frames[m].shape[1]
         for row, column in np.ndindex(*frames[m].shape):
-            expected = show.PALETTE[k] if frames[m][row, column] else holes.LOST if REAL[m][row, column] else (1, 1, 1)
+            expected = theme.PALETTE[k] if frames[m][row, column] else holes.LOST if REAL[m][row, column] else (1, 1, 1)
             cell = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
             np.testing.assert_allclose(cell[:-1], np.broadcast_to(expected, cell[:-1].shape), atol=1e-6)
             assert (cell[-1] == 1).all()  # the line below
@@ -289,7 +273,7 @@ def tokens(n, seed, names=("text", "vision"), width=4):
 def map_of_two_columns(monkeypatch):
     """The map shows the first two columns as they are; the list gets what is mapped."""
     mapped = []
-    monkeypatch.setattr(show, "_tsne", lambda x, seed: mapped.append(x) or x[:, :2])
+    monkeypatch.setattr(maps, "_tsne", lambda x, seed: mapped.append(x) or x[:, :2])
     return mapped
 
 
@@ -706,7 +690,7 @@ def test_points_from_a_file_are_drawn_as_they_are(kind, tmp_path):
     points = POINTS[kind]()
     path = show.save_points(points, tmp_path / "new", f"{kind}_1")
     assert list(path.parent.iterdir()) == [path] and path.name == f"{kind}_1.csv"
-    straight, read = (getattr(plots, kind)(table) for table in (points, pd.read_csv(path)))
+    straight, read = (getattr(show, kind)(table) for table in (points, pd.read_csv(path)))
     for one, other in zip(straight.axes, read.axes, strict=True):
         assert [getattr(one, f"get_{t}")() for t in ("title", "xlabel")] == [
             getattr(other, f"get_{t}")() for t in ("title", "xlabel")
@@ -734,4 +718,4 @@ def test_points_that_lack_a_column_are_refused(kind):
     for column in points:
         named = "class" if column == "sentiment" else column
         with pytest.raises(ValueError, match=f"show.{kind}: the table has no column '{named}'"):
-            getattr(plots, kind)(points.drop(columns=column))
+            getattr(show, kind)(points.drop(columns=column))
