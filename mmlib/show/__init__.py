@@ -1,8 +1,7 @@
-"""What a notebook shows: figures, tables, and the source that the text talks about."""
+"""What a notebook shows: figures, tables and the source code that its text explains."""
 
 from mmlib.show.cells import source, table
 from mmlib.show.curves import agreement, agreement_points, critical_difference, degradation, losses
-from mmlib.show.holes import missingness
 from mmlib.show.maps import (
     embedding_points,
     embeddings,
@@ -11,6 +10,7 @@ from mmlib.show.maps import (
     representation_points,
     representations,
 )
+from mmlib.show.patterns import missingness
 from mmlib.show.theme import save, save_points
 
 __all__ = [

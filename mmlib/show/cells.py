@@ -1,4 +1,4 @@
-"""What a notebook cell displays: the source that the text talks about, and tables of numbers."""
+"""Outputs of notebook cells as markdown: source code and tables."""
 
 import inspect
 import textwrap
@@ -9,24 +9,24 @@ from IPython.display import Markdown
 
 
 def source(obj: Any) -> Markdown:
-    """The source of a function, method or class as it stands in its file, below a line that says where that is.
+    """The source code of a function, method or class, as in its file, below a line with the file and the name.
 
-    Raises TypeError for anything that was not written in Python.
+    Raises TypeError for an object that is not written in Python.
     """
     try:
         text, module, name = inspect.getsource(obj), inspect.getmodule(obj), obj.__qualname__
     except (TypeError, OSError, AttributeError) as error:
         kind = type(obj).__name__
         raise TypeError(f"show.source: needs a function, method or class written in Python, got {kind}") from error
-    # No line number: it would change, and the notebook's stored output go stale, with every edit above.
+    # No line number: each edit above would change it and make the notebook's stored output stale.
     path = module.__name__.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
     code = f"*`{path} · {name}`*\n\n```python\n{textwrap.dedent(text).rstrip()}\n```"
-    # Without a font of its own, nbconvert's HTML sets the code of an output in the font of the text around it.
+    # Without its own font, nbconvert's HTML sets the code of an output in the font of the text around it.
     return Markdown(f'<div style="font-family: monospace">\n\n{code}\n\n</div>')
 
 
 def table(frame: pd.DataFrame, caption: str = "", digits: int = 3) -> Markdown:
-    """A markdown table: floats to `digits` decimals, nan as –, numbers to the right, the index only if it is named."""
+    """A markdown table: floats to `digits` decimals, NaN as –, numbers right-aligned, an index only if it has a name."""
     flat = frame if set(frame.index.names) == {None} else frame.reset_index()
     names = [label if isinstance(label, tuple) else (label,) for label in flat.columns]
     header = [" · ".join(_cell(part, digits) for part in name if part != "") for name in names]

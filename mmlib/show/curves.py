@@ -1,4 +1,4 @@
-"""Losses, scores against missing rates, ranks, and predictions against the truth."""
+"""Losses over epochs, scores against missing rates, average ranks, and predictions against true values."""
 
 import math
 import textwrap
@@ -16,34 +16,24 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from mmlib.metrics import better
-from mmlib.show.theme import (
-    _LETTER,
-    HEIGHT,
-    MARKERS,
-    PALETTE,
-    THEME,
-    WIDTH,
-    _array,
-    legend_below,
-    name_categories,
-    require_columns,
-)
+from mmlib.show import theme
+from mmlib.show.theme import HEIGHT, LETTER, MARKERS, PALETTE, THEME, WIDTH
 
 _DASHES = [":", "-.", (0, (5, 4)), (0, (1, 4))]
 
 
 @plt.rc_context(THEME)
 def losses(history: pd.DataFrame) -> Figure:
-    """Training loss terms and validation score over the epochs of all stages, the best epoch marked.
+    """Training loss terms and validation scores over the epochs of all stages; a star marks the best epoch.
 
     history: columns stage, epoch (within the stage; the axis counts from 1 through all stages), split, name, value.
-        Rows of split 'train' are loss terms; those of 'valid' are metrics, of which `mmlib.metrics` knows the better.
+        Rows of split 'train' are loss terms; those of split 'valid' are metrics with a name from `mmlib.metrics`.
 
     Raises ValueError for a missing column, no row, or another split.
     """
-    require_columns(history, ["stage", "epoch", "split", "name", "value"], "losses")
+    theme.require_columns(history, ["stage", "epoch", "split", "name", "value"], "losses")
     if unknown := sorted(set(history["split"]) - {"train", "valid"}):
-        raise ValueError(f"show.losses: split {unknown[0]!r}; only 'train' and 'valid' are drawn")
+        raise ValueError(f"show.losses: split {unknown[0]!r}; only 'train' and 'valid' have a panel")
     spans, end = {}, 0
     for stage, rows in history.groupby("stage", sort=False):
         spans[stage] = (end, end + int(rows["epoch"].max() - rows["epoch"].min()) + 1)
@@ -52,8 +42,8 @@ def losses(history: pd.DataFrame) -> Figure:
     history = history.assign(at=history["epoch"] - first + history["stage"].map(lambda s: spans[s][0]) + 1)
     marker = "." if end <= 15 else None
 
-    titles = {"train": "training", "valid": "validation"}
-    splits = [split for split in titles if split in set(history["split"])]
+    names = {"train": ("training", "loss term"), "valid": ("validation", "score")}  # of the panel and its y axis
+    splits = [split for split in names if split in set(history["split"])]
     figure, axes = plt.subplots(1, len(splits), figsize=(WIDTH * len(splits) / 2, HEIGHT), squeeze=False)
     plt.close(figure)
     for panel, split in zip(axes[0], splits, strict=True):
@@ -68,9 +58,8 @@ def losses(history: pd.DataFrame) -> Figure:
                 panel.plot(best.at, best.value, "*", color="black", ms=9, ls="none", label=label, zorder=3)
         for start, _ in list(spans.values())[1:]:
             panel.axvline(start + 0.5, color="0.6", lw=0.7)
-        panel.set(xlabel="epoch", xlim=(0.5, end + 0.5))
-        panel.set_ylabel({"train": "loss term", "valid": "score"}[split])
-        panel.set_title(titles[split], pad=8 + _stage_names(panel, spans))
+        panel.set(xlabel="epoch", xlim=(0.5, end + 0.5), ylabel=names[split][1])
+        panel.set_title(names[split][0], pad=8 + _stage_names(panel, spans))
         panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         positive = part.loc[part["value"] > 0, "value"]
         if split == "train" and (part["value"] >= 0).all() and positive.max() > 20 * positive.min():
@@ -80,11 +69,11 @@ def losses(history: pd.DataFrame) -> Figure:
 
 
 def _stage_names(panel: Axes, spans: Mapping[str, tuple[int, int]]) -> int:
-    """Writes stage names above the panel, on one line or, where stages are short, on one each; returns points used."""
+    """Writes stage names above the panel, on one line or, for short stages, a line each; returns their height in points."""
     if len(spans) == 1:
         return 0
     end = max(stop for _, stop in spans.values())
-    fit = all(_LETTER * len(name) < 2.9 * (stop - start) / end for name, (start, stop) in spans.items())  # 2.9 inches
+    fit = all(LETTER * len(name) < 2.9 * (stop - start) / end for name, (start, stop) in spans.items())  # 2.9 inches
     for line, (name, (start, stop)) in enumerate(spans.items()):
         at, side = ((start + stop) / 2, "center") if fit else (start, "left") if start < end / 2 else (stop, "right")
         above = (0, 3 if fit else 3 + 11 * (len(spans) - 1 - line))
@@ -102,24 +91,24 @@ def degradation(
     floor: Mapping[str, float | Sequence[float]] | None = None,
     ceiling: str | None = None,
 ) -> Figure:
-    """Scores of methods as more goes missing: the mean over the rows of a point and one standard deviation.
+    """Scores of methods under each condition: the mean over runs and one standard deviation.
 
-    table: one row for each run, with a condition in column `x` (numbers give lines, names give points), a score in
-        column `y` and a method in column `label`. Several columns `y` give a panel each and one legend below.
-    floor: scores of trivial predictors, as thin lines; with several columns `y`, one score for each of them.
-    ceiling: the method drawn as a black dashed line.
+    table: one row per run, with a condition in column `x` (numbers give lines, names give points), a score in column `y`
+        and a method in column `label`. Several columns `y` give a panel each and one legend below.
+    floor: scores of baselines, as thin lines; with several columns `y`, one score for each column.
+    ceiling: the method that is a black dashed line.
 
-    Raises ValueError for a missing column, no row, a ceiling that is no method, or a floor with too few or many scores.
+    Raises ValueError for a missing column, no row, a ceiling that is no method, or a floor with a wrong number of scores.
     """
     columns = [y] if isinstance(y, str) else list(y)
-    require_columns(table, [x, *columns, label], "degradation")
+    theme.require_columns(table, [x, *columns, label], "degradation")
     methods = list(dict.fromkeys(table[label]))
     if ceiling is not None and ceiling not in methods:
         raise ValueError(f"show.degradation: no method {ceiling!r} in column {label!r}; there are {methods}")
     floors = {name: np.atleast_1d(value) for name, value in (floor or {}).items()}
-    if wrong := [name for name, values in floors.items() if len(values) != len(columns)]:
-        raise ValueError(f"show.degradation: floor {wrong[0]!r} needs a score for each of {columns}")
-    numeric = pd.api.types.is_numeric_dtype(table[x]) and table[x].nunique() > 1  # one point is no line
+    if bad := [name for name, values in floors.items() if len(values) != len(columns)]:
+        raise ValueError(f"show.degradation: floor {bad[0]!r} needs a score for each of {columns}")
+    numeric = pd.api.types.is_numeric_dtype(table[x]) and table[x].nunique() > 1  # a line needs two points
     conditions = sorted(set(table[x])) if numeric else list(dict.fromkeys(table[x]))
     competing = [m for m in methods if m != ceiling]
     dodge = (np.arange(len(competing)) - (len(competing) - 1) / 2) * min(0.16, 0.8 / max(1, len(competing)))
@@ -147,23 +136,24 @@ def degradation(
             panel.axhline(values[i], label=f"{name}: {scores}", **style)
         if not numeric:
             inches = 4.5 if len(columns) == 1 else 5.6 / len(columns)
-            name_categories(panel, np.arange(len(conditions)), [str(c) for c in conditions], inches)
+            theme.name_categories(panel, np.arange(len(conditions)), [str(c) for c in conditions], inches)
             panel.set_xlim(-0.5, len(conditions) - 0.5)
         spread = "\n(mean ± std)" if points["std"].any() else ""
         panel.set(xlabel=x.replace("_", " "), ylabel=column.replace("_", " ") + spread)
     if len(columns) == 1:
         figure.legend(loc="outside right upper", title=label.replace("_", " "), alignment="left")
     else:
-        legend_below(axes[0, 0], title=label.replace("_", " "))
+        theme.legend_below(axes[0, 0], title=label.replace("_", " "))
     return figure
 
 
 @plt.rc_context(THEME)
 def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
-    """Average ranks of methods, with a bar across those that do not differ significantly (Demšar 2006, Figure 1).
+    """Average ranks of methods, with a bar across methods that do not differ significantly (Demšar 2006, Figure 1).
 
-    ranks: per method its average rank, 1 the best. cd: the critical difference, in ranks (`mmlib.report.ranks.nemenyi`); a bar
-    joins methods that are at most that far apart, and bars within a longer one are left out. Rank 1 is on the left.
+    ranks: average rank per method; 1 is the best and on the left.
+    cd: the critical difference in ranks (`mmlib.report.ranks.nemenyi`). A bar joins methods whose ranks differ by at
+        most `cd`; a bar within a longer one is left out.
 
     Raises ValueError for fewer than two methods, a rank that is not from 1 to their number, or a cd that is not above 0.
     """
@@ -181,7 +171,7 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
             bars.append((first, last))
             end = last
 
-    # One unit of the panel is one inch, downwards: what must not overlap are letters, whose size is in inches.
+    # One unit of the panel is one inch, downwards: letters must not overlap, and their size is in inches.
     widths = [TextPath((0, 0), line, size=8).get_extents().width / 72 for line in "\n".join(names).split("\n")]
     margin = max(1.1, 0.2 + max(widths))
     heights = np.array([0.22 + 0.14 * name.count("\n") for name in names])
@@ -208,21 +198,17 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
     for i, (first, last) in enumerate(bars):
         ends = at(ranks.iloc[first]) - 0.04, at(ranks.iloc[last]) + 0.04
         panel.plot(ends, [axis + 0.13 + 0.1 * i] * 2, **thick)
-    # Outermost first, so no line crosses another.
-    for order, side, gap, ha in (
-        (np.arange(half), margin, -0.05, "right"),
-        (np.arange(half, k)[::-1], WIDTH - margin, 0.05, "left"),
-    ):
+    left = np.arange(half), margin, -0.05, "right"
+    right = np.arange(half, k)[::-1], WIDTH - margin, 0.05, "left"
+    for order, side, gap, ha in (left, right):  # the outermost first, so no line crosses another
         for i, y in zip(order, rows + heights[order].cumsum() - heights[order] / 2, strict=True):
             panel.plot([at(ranks.iloc[i])] * 2 + [side], [axis, y, y], **thin, zorder=1)
             panel.text(side + gap, y, names[i], size=8, ha=ha, va="center")
-    if title:
-        figure.suptitle(title)
-    return figure
+    return theme.titled(figure, title)
 
 
 def draw_line(panel: Axes, at: np.ndarray, mean: np.ndarray, std: np.ndarray, alpha: float = 0.15, **style) -> None:
-    """A line of means with a band of one standard deviation on each side."""
+    """Draws a line of means with a band of one standard deviation on each side."""
     panel.plot(at, mean, **style)
     panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=alpha, lw=0)
 
@@ -230,40 +216,41 @@ def draw_line(panel: Axes, at: np.ndarray, mean: np.ndarray, std: np.ndarray, al
 def agreement_points(
     panels: Mapping[tuple[str, str], tuple[Float[Tensor, "_"], Float[Tensor, "_"]]],
 ) -> pd.DataFrame:
-    """Predicted beside true values: what `agreement` draws.
+    """The table that `agreement` draws; columns: system, condition, truth, prediction.
 
-    panels: per system and condition the truth and the prediction. Columns: system, condition, truth, prediction.
+    panels: per system and condition the true and the predicted values, (n,) each.
 
-    Raises ValueError where there is no panel, or one has truth and prediction of different lengths or fewer than two rows.
+    Raises ValueError for no panel, and for a panel with fewer than two rows or different numbers of true and predicted ones.
     """
     if not panels:
         raise ValueError("show.agreement_points: there is nothing to draw")
     tables = []
-    for (system, condition), (truth, said) in panels.items():
-        if len(truth) != len(said) or len(truth) < 2:
+    for (system, condition), (truth, prediction) in panels.items():
+        if len(truth) != len(prediction) or len(truth) < 2:
             raise ValueError(
-                f"show.agreement_points: panel {f'{system}, {condition}'!r} has {len(truth)} true and {len(said)} "
-                "predicted values; needs at least two of each, and as many"
+                f"show.agreement_points: panel {f'{system}, {condition}'!r} has {len(truth)} true and "
+                f"{len(prediction)} predicted values; needs at least two of each, and as many"
             )
-        values = {"truth": _array(truth), "prediction": _array(said)}
+        values = {"truth": theme.to_array(truth), "prediction": theme.to_array(prediction)}
         tables.append(pd.DataFrame({"system": system, "condition": condition, **values}))
     return pd.concat(tables, ignore_index=True)
 
 
 @plt.rc_context(THEME)
 def agreement(points: pd.DataFrame, title: str = "") -> Figure:
-    """The points of `agreement_points`, a panel for each system and condition, three to a line (Figure 2 of SMCIR).
+    """Predicted against true values, a panel for each system and condition, three to a line (Figure 2 of SMCIR).
 
-    The dashed line is a perfect prediction; colour is the truth. Below each panel: mean absolute error and slope of the
-    least-squares line, 1 for a perfect prediction, 0 for a constant one.
+    points: of `agreement_points`. The dashed line is a perfect prediction; the colour is the true value. Below each panel:
+    mean absolute error and slope of the least-squares line, 1 for a perfect prediction and 0 for a constant one.
 
     Raises ValueError for a missing column or no row.
     """
-    require_columns(points, ["system", "condition", "truth", "prediction"], "agreement")
+    theme.require_columns(points, ["system", "condition", "truth", "prediction"], "agreement")
     parts = list(points.groupby(["system", "condition"], sort=False))
-    columns = min(3, len(parts))
-    lines = math.ceil(len(parts) / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(WIDTH, 2.9 * lines), squeeze=False, sharex=True, sharey=True)
+    lines = math.ceil(len(parts) / 3)
+    figure, axes = plt.subplots(
+        lines, min(3, len(parts)), figsize=(WIDTH, 2.9 * lines), squeeze=False, sharex=True, sharey=True
+    )
     plt.close(figure)
     ends = float(points["truth"].min()), float(points["truth"].max())
     for panel, (name, rows) in zip(axes.flat, parts):
@@ -273,28 +260,27 @@ def agreement(points: pd.DataFrame, title: str = "") -> Figure:
         panel.set_ylabel("prediction")
     for panel in list(axes.flat)[len(parts) :]:
         panel.set_visible(False)
-    if title:
-        figure.suptitle(title)
-    return figure
+    return theme.titled(figure, title)
 
 
 def draw_agreement(panel: Axes, points: pd.DataFrame, ends: tuple[float, float], size: float = 9) -> str:
-    """The points of one panel and the diagonal between `ends`; returns mean absolute error and slope in words.
+    """Draws one panel and the diagonal between `ends`; returns the mean absolute error and the slope as text.
 
     size: area of a point in square points.
     """
-    truth, said = points["truth"].to_numpy(), points["prediction"].to_numpy()
+    truth, prediction = points["truth"].to_numpy(), points["prediction"].to_numpy()
     panel.plot(ends, ends, color="0.35", ls="--", lw=0.9, zorder=1)
     strongest = max(abs(end) for end in ends)
     shades = {"c": truth, "cmap": "coolwarm_r", "vmin": -strongest, "vmax": strongest}
-    panel.scatter(truth, said, s=size, lw=0.2, edgecolor="0.3", **shades)
+    panel.scatter(truth, prediction, s=size, lw=0.2, edgecolor="0.3", **shades)
     spread = truth.var()
-    slope = ((truth - truth.mean()) * (said - said.mean())).mean() / spread if spread else math.nan
-    return f"mae {np.abs(truth - said).mean():.2f}, slope {slope:.2f}"
+    covariance = ((truth - truth.mean()) * (prediction - prediction.mean())).mean()
+    slope = covariance / spread if spread else math.nan
+    return f"mae {np.abs(truth - prediction).mean():.2f}, slope {slope:.2f}"
 
 
 def _series(points: pd.DataFrame, conditions: list, numeric: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Place, mean and deviation of one method at the conditions it has."""
+    """Place on the x axis, mean and standard deviation of one method under each condition in its rows."""
     points = points.loc[[c for c in conditions if c in points.index]]
     at = points.index.to_numpy(float) if numeric else np.array([conditions.index(c) for c in points.index], float)
     return at, points["mean"].to_numpy(), points["std"].to_numpy()

@@ -1,4 +1,4 @@
-"""The look of all figures, and how a figure and its points are saved."""
+"""The style of all figures; saves a figure and the points that it shows."""
 
 import math
 from pathlib import Path
@@ -17,8 +17,8 @@ from mmlib.files import replacing
 WIDTH, HEIGHT = 7.0, 3.5  # inches
 # Dark violet instead of yellow, which cannot be read on white.
 PALETTE = [*sns.color_palette("colorblind")[:8], sns.color_palette("colorblind")[9], to_rgb("#55287d")]
-
-
+MARKERS = "osD^vPX"  # seven, and ten colours: no pair repeats before the 71st method
+LETTER = 0.075  # width in inches of a wide letter of 8 points
 THEME = {
     **sns.axes_style("whitegrid"),
     "axes.edgecolor": "0.4",
@@ -40,12 +40,8 @@ THEME = {
 }
 
 
-MARKERS = "osD^vPX"  # seven and ten colours: no pair of them repeats before the 71st method
-_LETTER = 0.075  # width in inches of a wide letter of 8 points
-
-
 def save(figure: Figure, folder: Path | str, name: str) -> Path:
-    """Writes <folder>/<name>.png at 150 dpi, whole or not at all, and returns its path."""
+    """Writes <folder>/<name>.png at 150 dpi, complete or not at all, and returns its path."""
     path = Path(folder) / f"{name}.png"
     with replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
@@ -53,10 +49,10 @@ def save(figure: Figure, folder: Path | str, name: str) -> Path:
 
 
 def save_points(points: pd.DataFrame, folder: Path | str, name: str) -> Path:
-    """Writes <folder>/<name>.csv, whole or not at all, and returns its path.
+    """Writes <folder>/<name>.csv, complete or not at all, and returns its path.
 
-    Numbers are rounded to four digits after the point; the rows of a group are sorted by their numbers, so that nothing
-    tells which sample a point is.
+    Numbers have four decimals. The rows of a group are sorted by their numbers, so their order does not reveal which
+    sample a point is.
     """
     path = Path(folder) / f"{name}.csv"
     numbers = points.select_dtypes("number")
@@ -69,17 +65,16 @@ def save_points(points: pd.DataFrame, folder: Path | str, name: str) -> Path:
 
 
 def name_categories(panel: Axes, at: np.ndarray, labels: list[str], inches: float) -> None:
-    """Names on the x axis, slanted where they would not fit side by side on this width."""
+    """Writes labels on the x axis at these places, slanted where they do not fit side by side in this width."""
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    fits = _LETTER * longest * len(labels) < inches
-    panel.set_xticks(at, labels, **({} if fits else slanted))
+    fits = LETTER * longest * len(labels) < inches
+    panel.set_xticks(at, labels, **({} if fits else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}))
 
 
 def legend_below(panel: Axes, handlelength: float = 2.0, **options) -> None:
-    """One legend for the whole figure, of what is in this panel, below everything and in as few lines as fit."""
+    """Draws one legend for the whole figure, with the entries of this panel, at the bottom and in as few lines as fit."""
     handles, labels = panel.get_legend_handles_labels()
-    widths = [(handlelength + 1.8) * 8 / 72 + 0.8 * _LETTER * len(label) for label in labels]  # inches
+    widths = [(handlelength + 1.8) * 8 / 72 + 0.8 * LETTER * len(label) for label in labels]  # inches
     for lines in range(1, len(labels) + 1):
         ncols = math.ceil(len(labels) / lines)
         if sum(max(column) for column in np.array_split(widths, ncols)) <= panel.figure.get_figwidth():
@@ -88,13 +83,20 @@ def legend_below(panel: Axes, handlelength: float = 2.0, **options) -> None:
     panel.figure.legend(handles, labels, loc="outside lower center", **options)
 
 
-def _array(x: Float[Tensor, "*shape"]) -> Float[np.ndarray, "*shape"]:
+def titled(figure: Figure, title: str) -> Figure:
+    """The figure, with the title above if there is one: an empty one would take space."""
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def to_array(x: Float[Tensor, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return x.detach().cpu().float().numpy()
 
 
 def require_columns(table: pd.DataFrame, columns: list[str], function: str) -> None:
-    lacking = [c for c in columns if c not in table]
-    if lacking:
-        raise ValueError(f"show.{function}: the table has no column {lacking[0]!r}; it has {list(table.columns)}")
+    """Raises ValueError, which names show.<function>, for a missing column or a table without rows."""
+    if missing := [c for c in columns if c not in table]:
+        raise ValueError(f"show.{function}: the table has no column {missing[0]!r}; it has {list(table.columns)}")
     if table.empty:
         raise ValueError(f"show.{function}: the table has no rows")

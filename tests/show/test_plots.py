@@ -1,3 +1,5 @@
+"""Figures say what their data says, nothing overlaps, and no setting of matplotlib changes."""
+
 import re
 from colorsys import rgb_to_hsv
 
@@ -10,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from mmlib import show
-from mmlib.show import holes, maps, theme
+from mmlib.show import maps, patterns, theme
 from tests.helpers.figures import assert_texts_are_apart
 
 
@@ -37,7 +39,7 @@ def test_missingness_colours_observed_cells_alone():
         height = len(pixels) // 4
         for row in range(4):
             for column in range(frames.shape[1]):
-                expected = theme.PALETTE[k] if frames[row, column] else holes.MISSING
+                expected = theme.PALETTE[k] if frames[row, column] else patterns.MISSING
                 cell = pixels[row * height : (row + 1) * height, column]
                 np.testing.assert_allclose(cell, np.broadcast_to(expected, cell.shape), atol=1e-6)
     assert panel.get_ylabel() == "sample (first 4 of 5)"
@@ -83,7 +85,9 @@ def test_missingness_tells_lost_frames_from_padding():
         pixels = np.asarray(image.get_array())
         height, width = len(pixels) // 5, pixels.shape[1] // frames[m].shape[1]
         for row, column in np.ndindex(*frames[m].shape):
-            expected = theme.PALETTE[k] if frames[m][row, column] else holes.LOST if REAL[m][row, column] else (1, 1, 1)
+            expected = (
+                theme.PALETTE[k] if frames[m][row, column] else patterns.LOST if REAL[m][row, column] else (1, 1, 1)
+            )
             cell = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
             np.testing.assert_allclose(cell[:-1], np.broadcast_to(expected, cell[:-1].shape), atol=1e-6)
             assert (cell[-1] == 1).all()  # the line below
