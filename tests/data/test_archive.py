@@ -212,6 +212,7 @@ def datasets(draw) -> Dataset:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=datasets())
 def test_round_trip(tmp_path, data):

@@ -56,6 +56,7 @@ def test_modalities_that_are_missing_together_are_found():
     assert row["size"] == pytest.approx(1) and row["p"] < 1e-100 and row["share"] == pytest.approx(204 / 610)
 
 
+@pytest.mark.slow
 def test_p_values_of_the_target_are_uniform_under_no_relation():
     data = removed("mosi", "complete", rows=100)
     generator = np.random.default_rng(0)

@@ -292,6 +292,7 @@ def test_a_start_set_later_is_checked_and_a_row_without_anything_refused(adn):
         adn.complete(F, available, key)
 
 
+@pytest.mark.slow
 def test_a_denoiser_that_sees_the_clean_tokens_finds_the_conditional_distribution():
     """After a short training; `make bench` trains longer and holds it to 10 and 15 percent."""
     errors = conditional_errors(4, 2, train=10_000, epochs=12, rows=20, draws=200, width=32, heads=4, layers=1)
@@ -587,6 +588,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [3, 9, 15, 17, 30, 45])
 def test_a_run_that_was_killed_in_any_stage_ends_with_the_same_weights(clips, tmp_path, after, monkeypatch):
     monkeypatch.setattr("mmlib.training.checkpoint.SECONDS", 0.0)

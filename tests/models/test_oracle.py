@@ -141,6 +141,7 @@ def test_bad_shapes(arguments, message):
         synthetic.like("mosi", dim=2, length=2).sample({"train": 3})
 
 
+@pytest.mark.slow
 def test_no_system_beats_the_oracle():
     world = synthetic.like("mmimdb", dim=16, latent=4)
     data = world.sample({"train": 1500, "valid": 300, "test": 3000}, 0)

@@ -148,6 +148,7 @@ def test_sequences_are_refused_before_training():
         fit(SIMC.for_data(data), data, "complete", epochs=1, progress=False)
 
 
+@pytest.mark.slow
 def test_simulators_explain_most_of_the_explainable_variance():
     """Paired training on a small data set; the error is compared with that of the exact conditional mean."""
     from mmlib.models.yardsticks.oracle import Oracle

@@ -159,6 +159,7 @@ def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, f
             assert float(p.grad.abs().sum()) > 0 or idle, names[id(p)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), LEARNING)
 def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     system = MODELS[name].for_data(films, **arguments)
@@ -175,6 +176,7 @@ def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     assert float(ours) < float(chance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simc", "fill", "umdf", "admc"])
 def test_a_modality_without_information_is_at_chance(name):
     modalities = {"image": synthetic.Modality(8, blur=100.0), "text": synthetic.Modality(8, blur=0.3)}
@@ -188,6 +190,7 @@ def test_a_modality_without_information_is_at_chance(name):
     assert evaluate(oracle, world.sample({"train": 1, "valid": 1, "test": 1000}, 1), "available(image)")["ua"] < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["mosi", "iemocap", "iemocap_binary", "mintrec"])
 @pytest.mark.parametrize("name", ["prior", "unimodal", "fill", "umdf", "admc"])
 def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):

@@ -470,6 +470,7 @@ def test_mmd_does_not_know_which_rows_belong_together(kernel):
     assert umdf.paired(A, A[[3, 1, 5, 0, 2, 4]]).item() > 0.1
 
 
+@pytest.mark.slow
 def test_biased_mmd_of_equal_distributions_is_not_zero():
     """n = 16 draws each in 120 dimensions: the diagonal pairs add 2 (1 - mean k) / n; the unbiased estimate has mean 0."""
     biased, unbiased = [], []
@@ -583,6 +584,7 @@ def test_the_bandwidth_is_a_constant_for_gradients():
         assert A.grad[i, j].item() == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_gradcheck_of_the_whole_objective(task):
     """Linear kernel: finite differences would move the bandwidth, which the gradient takes as a constant."""

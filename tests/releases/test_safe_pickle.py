@@ -519,6 +519,7 @@ def test_a_hundred_levels_are_read(loaded):
     assert got == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "count"),
     [
@@ -699,6 +700,7 @@ def composed(rng: random.Random) -> bytes:
     return program(b"N\x94](K\x01K\x02e\x94" if rng.random() < 0.5 else b"", body, b"t" if rng.random() < 0.5 else b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mutated", "composed"])
 def test_damage_gives_a_data_error_or_plain_content(loaded, kind):
     rng, refusals = random.Random(0), 0

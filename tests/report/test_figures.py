@@ -75,6 +75,7 @@ def at(line, x):
 # Files
 
 
+@pytest.mark.slow
 def test_both_files_of_every_figure_come_out_at_their_size_and_the_same_each_time(written):
     names = [f"{name}.{kind}" for name in sorted(WIDTHS) for kind in ("pdf", "png")]
     for paths in written:

@@ -114,6 +114,7 @@ def test_collect_joins_records(data, tmp_path):
         runs.collect([tmp_path / "nothing"])
 
 
+@pytest.mark.slow
 def test_execute_runs_once_and_returns_the_record(tmp_path):
     nb = notebook(tmp_path, RECORDING)
     path = runs.run_notebook(nb, tmp_path / "run", {"value": 3.0})
@@ -139,6 +140,7 @@ def test_unknown_parameters_fail_before_anything_starts(tmp_path):
         runs.run_notebook(tmp_path / "none.ipynb", tmp_path / "run", {})
 
 
+@pytest.mark.slow
 def test_papermill_by_hand_fails_on_unknown_parameters_too(tmp_path):
     import papermill
 
@@ -153,6 +155,7 @@ def test_papermill_by_hand_fails_on_unknown_parameters_too(tmp_path):
             papermill.execute_notebook(str(nb), parameters=parameters, **run)
 
 
+@pytest.mark.slow
 def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
     failing = notebook(tmp_path, "raise ValueError('no such film')", name="failing.ipynb")
     with pytest.raises(runs.RunError, match="ValueError: no such film"):

@@ -18,6 +18,7 @@ SCRIPT = Path(__file__).parents[1] / "slurm" / "one_node.sh"
 SECONDS = 600  # a command on the node has so many, then it is interrupted and still cleans up
 INSTALLED = shutil.which("slurmctld", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(SECONDS + 60),
     pytest.mark.skipif(
         not INSTALLED and os.environ.get("MMLIB_SLURM") != "1",

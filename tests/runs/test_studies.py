@@ -19,6 +19,7 @@ from mmlib.runs.__main__ import compare_with_oracle, main
 from mmlib.runs.execution import try_run
 from tests.helpers.notebooks import RECORDING, notebook, study
 
+pytestmark = pytest.mark.slow
 SMOKE = runs.ROOT / "notebooks" / "studies" / "smoke.yaml"
 
 

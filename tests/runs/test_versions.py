@@ -16,6 +16,8 @@ from mmlib.runs.__main__ import main
 from mmlib.runs.execution import try_run
 from tests.helpers.notebooks import RECORDING, notebook, study
 
+pytestmark = pytest.mark.slow
+
 
 def planned(tmp_path, *entries, **options):
     return runs.plan(study(tmp_path, list(entries)), tmp_path / "out", **options)

@@ -128,6 +128,7 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_is_bit_for_bit(tmp_path):
     def start(folder):
         return subprocess.Popen([sys.executable, "-c", SCRIPT, folder])
