@@ -310,9 +310,18 @@ def test_a_full_disk_loses_nothing_that_is_finished(tmp_path, small_disk, capsys
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def four_runs(tmp_path_factory):
+    """Three runs of a second and one that fails."""
+    folder = tmp_path_factory.mktemp("four")
+    nb = str(notebook(folder, "import time\ntime.sleep(1)\nassert value != 2", RECORDING))
+    entries = [{"notebook": nb, "grid": {"seed": [0, 1, 2]}}, {"notebook": nb, "parameters": {"value": 2.0}}]
+    return study(folder, entries)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, four_runs):
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert subprocess.run(command(SMOKE, out, "--workers", "2"), capture_output=True).returncode == 1
+    assert subprocess.run(command(four_runs, out, "--workers", "2"), capture_output=True).returncode == 1
     return table(out)
 
 
@@ -336,9 +345,9 @@ def victims(process, kind):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["kernel", "worker", "scheduler"])
-def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path, undisturbed):
+def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path, four_runs, undisturbed):
     out = tmp_path / "out"
-    call = start(SMOKE, out, "--workers", "2")
+    call = start(four_runs, out, "--workers", "2")
     process, deadline = psutil.Process(call.pid), time.monotonic() + 120
     while not victims(process, "kernel") and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -358,7 +367,7 @@ def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path, undistur
     told = out.with_suffix(".log").read_text()
     if kind == "worker" and hit:
         assert "3 runs finished, 1 failed" in told, f"another worker takes over (killed after {delay:.2f} s): {told}"
-    again = subprocess.run(command(SMOKE, out, "--workers", "2"), capture_output=True, text=True)
+    again = subprocess.run(command(four_runs, out, "--workers", "2"), capture_output=True, text=True)
     assert "3 runs finished, 1 failed" in again.stdout, f"killed after {delay:.2f} s: {again.stdout}{again.stderr}"
     assert all(p.read_text() == text for p, text in finished.items()), "what was finished stays as it was"
     pd.testing.assert_frame_equal(table(out), undisturbed)
