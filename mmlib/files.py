@@ -1,41 +1,39 @@
-"""A file is written whole or not at all; tensors have a fingerprint."""
+"""Files that are written whole or not at all, and SHA-256 of files and tensors."""
 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from torch import Tensor
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`, which it replaces once all is written; its folder is made."""
+def replacing(path: Path, exclusive: bool = False) -> Iterator[Path]:
+    """Yields a temporary path in the folder of `path`; the file written there becomes `path` at the end of the block.
+
+    The folder is made if necessary. The content is on disk before the file gets its name, so that a killed process or
+    a power cut leaves the old file or the new one, never a part. An error removes the temporary file.
+
+    exclusive: raises FileExistsError, and keeps the old file, where `path` exists.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        yield partial
-        os.replace(partial, path)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        (_link if exclusive else os.replace)(temporary, path)
     finally:
-        partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write(path: Path, text: str, exclusive: bool = False) -> None:
-    """Puts a file in place whole or not at all; exclusive: raises FileExistsError where one is there already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        if exclusive:
-            _link(temporary, path)
-        else:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a text file by `replacing`."""
+    with replacing(path, exclusive) as temporary:
+        temporary.write_text(text)
 
 
 def _link(temporary: Path, path: Path) -> None:
@@ -49,8 +47,14 @@ def _link(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fingerprint(weights: Mapping[str, Tensor], settings: object) -> str:
-    """SHA-256 over named tensors and the printed settings."""
+    """SHA-256 of named tensors and of the printed settings."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, value in weights.items():
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from numpy.lib import format as npy
 
 from mmlib.data.checks import SPLITS, DataError
 from mmlib.data.dataset import Dataset
+from mmlib.files import replacing
 
 MAX_BYTES = 64 * 2**30  # uncompressed size of a whole archive
 
@@ -110,8 +110,7 @@ def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
         small[f"{m}_present"] = observed.any(1).numpy()
         if observed.shape[1] > 1:
             small[f"{m}_length"] = observed.sum(1, dtype=torch.int32).numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for key, array in small.items():
             _put(archive, key, array.dtype, array.shape, [array])
         for m, x in data.features.items():
@@ -138,20 +137,6 @@ def _damage(place: str) -> Iterator[None]:
         raise DataError(f"{place}: does not fit in memory; keep features on disk with a smaller memory=") from problem
     except Exception as problem:  # zipfile, zlib and numpy raise a dozen unrelated types on damaged bytes
         raise DataError(f"{place}: cannot be read ({type(problem).__name__}: {problem}); {_AGAIN}") from problem
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name only once it is complete on disk, so that a killed process leaves no half file."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _refuse_other_formats(path: Path, file: BinaryIO) -> None:
@@ -304,8 +289,7 @@ def _mapped(path: Path, archive: zipfile.ZipFile, key: str, folder: Path) -> np.
     with _damage(f"{path}: field {key!r}"):
         try:
             if not unpacked.exists() or unpacked.stat().st_size != info.file_size:
-                folder.mkdir(parents=True, exist_ok=True)
-                with _whole_file(unpacked) as out, archive.open(info) as member:
+                with replacing(unpacked) as temporary, open(temporary, "xb") as out, archive.open(info) as member:
                     shutil.copyfileobj(member, out, _CHUNK_BYTES)
                     if out.tell() != info.file_size:
                         raise EOFError("ends early")

@@ -1,9 +1,7 @@
 """Encoded rows of an encoding that was interrupted, kept on disk by content."""
 
 import hashlib
-import os
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -11,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mmlib.data.checks import DataError
+from mmlib.files import replacing
 
 
 class _Cache:
@@ -37,16 +36,10 @@ class _Cache:
             self._place[key.tobytes()] = (file, start, end)
 
     def add(self, keys: list[bytes], made: list[np.ndarray]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"{hashlib.blake2b(b''.join(keys), digest_size=8).hexdigest()}.npz"
-        temporary = file.with_name(f".{file.name}.{uuid4().hex}.tmp")
         rows, lengths = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), np.array([len(x) for x in made])
-        try:
-            with open(temporary, "xb") as out:
-                np.savez(out, keys=rows, lengths=lengths, values=np.concatenate(made))
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(file) as temporary, open(temporary, "xb") as out:  # np.savez would change the name
+            np.savez(out, keys=rows, lengths=lengths, values=np.concatenate(made))
         self._note(file, rows, lengths)
 
     def collect(

@@ -1,7 +1,6 @@
 """Results per row, stored under the content that they were computed from, in memory and optionally on disk."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
+from mmlib.files import replacing
 
 _MAKERS = 8
 
@@ -48,13 +48,10 @@ class RowCache:
     def _save(self, maker: str, rows: list[bytes], values: Tensor) -> None:
         if self.folder is None:
             return
-        folder = self.folder / maker[:16]
-        folder.mkdir(parents=True, exist_ok=True)
         keys = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8).view(len(rows), -1)
-        file = folder / f"{hashlib.blake2b(keys.numpy().tobytes(), digest_size=8).hexdigest()}.safetensors"
-        temporary = file.with_name(f"{file.name}.{os.getpid()}")
-        save_file({"rows": keys, "values": values.cpu().contiguous()}, temporary, {"maker": maker})
-        os.replace(temporary, file)
+        name = hashlib.blake2b(keys.numpy().tobytes(), digest_size=8).hexdigest()
+        with replacing(self.folder / maker[:16] / f"{name}.safetensors") as temporary:
+            save_file({"rows": keys, "values": values.cpu().contiguous()}, temporary, {"maker": maker})
 
     def _load(self, maker: str) -> dict[bytes, Tensor]:
         entries: dict[bytes, Tensor] = {}
