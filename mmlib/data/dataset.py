@@ -199,14 +199,9 @@ class Dataset:
 
     def pooled(self) -> "Dataset":
         """Every sequence as one vector, the mean of its real frames: (N, 1, d); a modality that a row lacks stays absent."""
-
-        def mean(x: Tensor, observed: Tensor) -> Tensor:
-            total = x.float().masked_fill(~observed[..., None], 0).sum(1, keepdim=True)
-            return total / observed.sum(1).clamp(min=1)[:, None, None]
-
         return replace(
             self,
-            features={m: mean(x, self.observed[m]) for m, x in self.features.items()},
+            features={m: frame_mean(x.float(), self.observed[m])[:, None] for m, x in self.features.items()},
             observed={m: f.any(1, keepdim=True) for m, f in self.observed.items()},
             provenance=self._derived("sequences as the mean of their frames"),
         )
@@ -394,3 +389,9 @@ class View:
         order = torch.arange(len(self), device=self.rows.device) if order is None else order.to(self.rows.device)
         for index in order.split(batch_size):
             yield self.batch(index)
+
+
+def frame_mean(x: Float[Tensor, "n T d"], observed: Bool[Tensor, "n T"]) -> Float[Tensor, "n d"]:
+    """The mean of each row's observed frames, zero where a row has none; other frames have no influence."""
+    total = x.masked_fill(~observed.unsqueeze(-1), 0).sum(1)
+    return total if x.shape[1] == 1 else total / observed.sum(1, keepdim=True).clamp(min=1)

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mmlib.data.dataset import Dataset
+from mmlib.data.dataset import Dataset, frame_mean
 
 _FEWEST = 10  # a test needs as many rows that lack the modality, and as many that have it
 
@@ -70,10 +70,9 @@ def _table(values: np.ndarray, present: np.ndarray) -> tuple[str, float, float]:
 def _features(data: Dataset, other: str, has: np.ndarray, present: np.ndarray, seed: int) -> tuple[str, float, float]:
     rows = np.flatnonzero(has)
     x, observed = data.features[other][rows].float().cpu(), data.observed[other][rows].cpu()
-    mean = ((x * observed[..., None]).sum(1) / observed.sum(1, keepdim=True)).numpy()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    scores = cross_val_predict(model, mean, present, cv=folds, method="decision_function")
+    scores = cross_val_predict(model, frame_mean(x, observed).numpy(), present, cv=folds, method="decision_function")
     _, size, _ = _ranks(scores, present)
     p = mannwhitneyu(scores[present], scores[~present], alternative="greater").pvalue
     return "logistic regression, rank sum", size, float(p)

@@ -42,7 +42,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from mmlib.data.checks import SPLITS, DataError, check_modalities
-from mmlib.data.dataset import Dataset
+from mmlib.data.dataset import Dataset, frame_mean
 from mmlib.missing.patterns import Observed, all_patterns, availability, choose, pattern_names, within
 
 
@@ -304,7 +304,7 @@ class Dependent(Protocol):
         train = data.split == "train"
         if self.given != "target":
             x, real = data.features[self.given].float().cpu(), data.observed[self.given].cpu()
-            pooled = (x.sum(1) / real.sum(1, keepdim=True).clamp(min=1)).double().numpy()
+            pooled = frame_mean(x, real).double().numpy()
             seen = pooled[train & real.any(1).numpy()]
             # Unit deviations first, so that standardising the features changes no mask.
             scale = np.maximum(seen.std(0), 1e-12)

@@ -129,11 +129,3 @@ def task_loss(
     if rows is None and weight is None:
         return loss.mean()
     return (loss * share).sum() / share.sum().clamp(min=1e-6)
-
-
-def masked_mean(x: Float[Tensor, "B T d"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-    """Mean over the observed frames; zero for a row without any. Values on other frames, NaN included, are ignored."""
-    x = x.masked_fill(~observed.unsqueeze(-1), 0)
-    if x.shape[1] == 1:
-        return x.squeeze(1)
-    return x.sum(1) / observed.sum(1, keepdim=True).clamp(min=1)

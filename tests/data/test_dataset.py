@@ -8,7 +8,7 @@ import torch
 
 from mmlib.data import synthetic
 from mmlib.data.checks import DataError
-from mmlib.data.dataset import Dataset
+from mmlib.data.dataset import Dataset, frame_mean
 
 
 def small(**changes):
@@ -233,3 +233,13 @@ def test_pooled_is_the_mean_of_real_frames():
             expected = real.mean(0) if len(real) else torch.zeros(real.shape[1])
             torch.testing.assert_close(pooled.features[m][row, 0], expected)
     assert not pooled.present["audio"][2] and pooled.present["audio"].sum() == 11
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_frame_mean_by_hand(length):
+    x = torch.tensor([[[1.0, -2.0], [3.0, 4.0], [9.0, 9.0]], [[5.0, 6.0], [7.0, 8.0], [9.0, 9.0]]])[:, :length]
+    observed = torch.tensor([[True, True, False], [False] * 3])[:, :length]
+    expected = torch.tensor([[1.0, -2.0] if length == 1 else [2.0, 1.0], [0.0, 0.0]])
+    x.masked_fill_(~observed[..., None], float("nan"))  # hidden frames have no influence
+    assert torch.equal(frame_mean(x, observed), expected)
+    assert frame_mean(x.double(), observed).dtype == torch.float64

@@ -47,8 +47,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
-from mmlib.data.dataset import Batch, View
-from mmlib.models.base import Prediction, System, check_options, masked_mean, task_loss
+from mmlib.data.dataset import Batch, View, frame_mean
+from mmlib.models.base import Prediction, System, check_options, task_loss
 from mmlib.models.layers import resized
 from mmlib.models.smcir.detector import DMFD, Diagnosis, Features
 from mmlib.models.smcir.generator import CMCG
@@ -180,7 +180,7 @@ class SMCIR(System):
     def _decide(self, x: Features, batch: Batch) -> Prediction:
         """Eq 26 and the head."""
         fused = self.fuse(x)
-        h = fused[:, 0] if self.pool == "first" else masked_mean(fused, batch.observed[self.text])
+        h = fused[:, 0] if self.pool == "first" else frame_mean(fused, batch.observed[self.text])
         h = h + self.dropout(self.residual(self.dropout(h)).tanh())
         return Prediction(self.head(h), representation=h)
 

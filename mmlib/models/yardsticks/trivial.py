@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError, check_modalities
-from mmlib.data.dataset import Batch, View
-from mmlib.models.base import Prediction, System, check_options, masked_mean, task_loss
+from mmlib.data.dataset import Batch, View, frame_mean
+from mmlib.models.base import Prediction, System, check_options, task_loss
 from mmlib.models.layers import mlp
 
 _HIDDEN = 256
@@ -57,7 +57,7 @@ class Unimodal(System):
         self.prior.copy_(prior_logits(train))
 
     def predict(self, batch: Batch) -> Prediction:
-        logits = self.net(masked_mean(batch.x[self.modality], batch.observed[self.modality]))
+        logits = self.net(frame_mean(batch.x[self.modality], batch.observed[self.modality]))
         return Prediction(torch.where(batch.present[self.modality][:, None], logits, self.prior))
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ class Fill(System):
     def _fuse(self, batch: Batch, present: dict[str, Tensor]) -> Prediction:
         hidden = []
         for m in self.dims:
-            pooled = masked_mean(batch.x[m], batch.observed[m])  # (B, d)
+            pooled = frame_mean(batch.x[m], batch.observed[m])  # (B, d)
             filled = torch.where(present[m][:, None], pooled, self.get_buffer(f"mean_{m}"))
             hidden.append(self.project[m](filled).relu())
         joint = torch.cat(hidden, 1)
