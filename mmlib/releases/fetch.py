@@ -1,4 +1,4 @@
-"""Downloads that can be trusted and continued, and where to get the releases that no program may download.
+"""Downloads that are checked by SHA-256 and continued after a break, and where a person gets all other releases.
 
 python -m mmlib.releases.fetch NAME
 """
@@ -14,21 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
-import pooch
 import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
+from mmlib import files
 from mmlib.data.checks import DataError
-
-MAX_BYTES = 200 * 2**30
 
 _TRIES = 5
 _PAUSE = 1.0  # seconds between two tries
-_REDIRECTS = 10
 _CHUNK_BYTES = 2**18
 
 _CMU = "Carnegie Mellon's own terms for research"
@@ -39,8 +36,8 @@ _README = "from the Google Drive or Baidu folder that the README of github.com/{
 _SIGNED = "sign USC's agreement (sail.usc.edu/iemocap); then, "
 _ARCHIVE_ORG = (
     "archive.org has {}, but its full address is not known here: the author of the data set gives it in issues 4 and 7 of "
-    "github.com/johnarevalo/gmu-mmimdb; fetch(address, folder='data/mmimdb') downloads it, and please tell the maintainers "
-    "of mmlib the address, so that this entry can have it"
+    "github.com/johnarevalo/gmu-mmimdb; fetch(address, folder='data/mmimdb') downloads it; please tell the maintainers "
+    "of mmlib the address"
 )
 
 
@@ -138,29 +135,27 @@ def fetch(
     sha256: str | None = None,
     *,
     filename: str | None = None,
-    max_bytes: int = MAX_BYTES,
     timeout: float = 60.0,
 ) -> Path:
-    """A file of a release (see `releases`) or behind an http(s) address, downloaded into the folder unless it is there.
+    """The path of a release (see `releases`) or of the file at an http(s) address, downloaded if it is not yet there.
 
-    sha256: what the file must have. Without one, the SHA-256 of the first call is kept beside it as <file>.sha256 and
+    sha256: SHA-256 that the file must have. Without it, the first call writes the file's SHA-256 to <file>.sha256 and
         later calls check against that.
-    filename: instead of the last part of the address.
-    timeout: seconds without a byte before the server counts as silent.
+    filename: name of the file (default: the last part of the address).
+    timeout: seconds without a byte after which the connection counts as broken.
 
-    What a broken connection or killed process has left is continued, if the server still has the same file. The file
-    gets its name only when it is whole and right. A server that does not say how long the file is can hide that it
-    ended early: give sha256 there.
+    A download that was interrupted is continued, if the server still has the same file. The file gets its name only
+    when it is complete and has the right SHA-256. Where a server does not say how long the file is, only sha256 shows
+    that the download ended too early.
 
     Raises DataError, with instructions, for a release that a person must get and that is not yet in its place; and for
-    a wrong SHA-256, no such file or release, a server that fails, more than max_bytes, a name that leaves the folder.
+    a wrong SHA-256, an unknown release, an address without a file, a server that fails, and a name that leaves the folder.
     """
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256.lower()):
         raise DataError(f"{name_or_url}: sha256 is {sha256!r}, expected 64 hexadecimal digits")
     address, path = name_or_url, Path(folder)
     if ":" in name_or_url:
-        _http_address(address, address)
-        last = unquote(urlsplit(address).path.rpartition("/")[2])
+        last = unquote(_path_of(address).rpartition("/")[2])
         path /= _safe_name(last if filename is None else filename, address)
     else:
         release = _release(name_or_url)
@@ -176,7 +171,7 @@ def fetch(
             path.parent.mkdir(parents=True, exist_ok=True)
             with _alone(path):
                 if not path.exists():
-                    return _download(address, path, sha256, max_bytes, timeout)
+                    return _download(address, path, sha256, timeout)
         return _check(path, sha256)
     except OSError as problem:
         raise DataError(
@@ -192,8 +187,8 @@ def releases() -> pd.DataFrame:
 
 def _release(name: str) -> Release:
     if name not in RELEASES:
-        known = ", ".join(RELEASES)
-        raise DataError(f"{name!r} is no known release ({known}) and no address; an address starts with https://")
+        names = ", ".join(RELEASES)
+        raise DataError(f"{name!r} is no known release ({names}) and no address; an address starts with https://")
     return RELEASES[name]
 
 
@@ -201,18 +196,14 @@ def _instruction(release: Release, path: Path) -> str:
     return f"{release.how}; its place is {path}; {release.then.format(path=str(path))}"
 
 
-def _http_address(address: str, origin: str) -> str:
-    """The address, relative to the one that it came from."""
+def _path_of(address: str) -> str:
     try:
-        given, target = urlsplit(address), urljoin(origin, address)
-        parts = urlsplit(target)
-        fits = not given.scheme or given.hostname  # without, urljoin lends it the host of the origin
-        fits = fits and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.path
     except ValueError:
-        fits = False
-    if not fits:
-        raise DataError(f"{origin}: {address!r} is no http:// or https:// address; nothing else is opened")
-    return target
+        pass
+    raise DataError(f"{address!r} is no http:// or https:// address; nothing else is opened")
 
 
 def _safe_name(name: str, origin: str) -> str:
@@ -230,17 +221,17 @@ def _record(path: Path) -> Path:
 
 
 def _write_record(path: Path, sha256: str) -> None:
-    _record(path).write_text(f"{sha256}  {path.name}\n")  # as `sha256sum -c` wants it
+    files.write(_record(path), f"{sha256}  {path.name}\n")  # the format of `sha256sum -c`
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Waits while another process downloads the same file: two that write to one unfinished file would spoil it."""
+    """Waits while another process downloads the same file: both would write to the same unfinished file."""
     lock = _hidden(path, "lock")
     while True:
         with open(lock, "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever held it before has removed it, so that another process may hold a new one by now.
+            # The process that held the lock before has removed the file, so that another process may hold a new one.
             if not os.fstat(file.fileno()).st_nlink:
                 continue
             try:
@@ -251,44 +242,48 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _expected(path: Path, sha256: str | None) -> tuple[str | None, str]:
-    """The SHA-256 that a file must have, if any, and a remedy in case that it has another."""
+    """The SHA-256 that a file must have, or None, and what to do if it has another."""
     record = _record(path)
     if sha256 is not None:
         return sha256.lower(), "ask the owner which is right"
     if not record.exists():
         return None, ""
-    found = record.read_text(errors="replace").split(" ")[0]
-    if not re.fullmatch("[0-9a-f]{64}", found):
-        raise DataError(f"{record}: starts with {found[:80]!r}, expected a SHA-256; remove it to have it written again")
-    return found, f"if the owner has published another version, remove {record} too"
+    digits = record.read_text(errors="replace").split(" ")[0]
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise DataError(
+            f"{record}: starts with {digits[:80]!r}, expected a SHA-256; remove it to have it written again"
+        )
+    return digits, f"if the owner has published another version, remove {record} too"
 
 
 def _check(path: Path, sha256: str | None) -> Path:
     expected, remedy = _expected(path, sha256)
-    found = pooch.file_hash(path)
+    actual = files.sha256(path)
     if expected is None:
-        _write_record(path, found)
-    elif found != expected:
-        raise DataError(f"{path}: SHA-256 is {found}, expected {expected}; remove it and get it again; {remedy}")
+        _write_record(path, actual)
+    elif actual != expected:
+        raise DataError(f"{path}: SHA-256 is {actual}, expected {expected}; remove it and get it again; {remedy}")
     return path
 
 
-def _download(url: str, path: Path, sha256: str | None, limit: int, timeout: float) -> Path:
+def _download(url: str, path: Path, sha256: str | None, timeout: float) -> Path:
     part = _hidden(path, "part")
     expected, remedy = _expected(path, sha256)
-    for left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(_TRIES)):
         try:
-            _continue(url, part, limit, timeout)
+            _continue(url, part, timeout)
             break
-        except (requests.RequestException, HTTPError) as problem:
-            if not left:
+        except DataError:
+            raise
+        except (requests.RequestException, HTTPError, ValueError) as problem:  # ValueError: a redirect to no address
+            if not tries_left or isinstance(problem, ValueError):
                 raise DataError(f"{url}: the connection failed ({problem}); call again to continue") from problem
             time.sleep(_PAUSE)
-    found = pooch.file_hash(part)
-    if expected not in (None, found):
+    actual = files.sha256(part)
+    if expected not in (None, actual):
         _discard(part)
-        raise DataError(f"{url}: SHA-256 of the download is {found}, expected {expected}; it was removed; {remedy}")
-    _write_record(path, found)
+        raise DataError(f"{url}: SHA-256 of the download is {actual}, expected {expected}; it was removed; {remedy}")
+    _write_record(path, actual)
     os.replace(part, path)
     _discard(part)
     return path
@@ -303,37 +298,35 @@ def _state(part: Path) -> Path:
     return part.with_suffix(".json")
 
 
-def _continue(url: str, part: Path, limit: int, timeout: float) -> None:
-    """One connection: adds what is missing to the unfinished file, or starts it over."""
-    have, validator = _unfinished(part, url)
-    headers = {"Accept-Encoding": "identity"}  # ranges count the bytes that are sent, which must be those of the file
+def _continue(url: str, part: Path, timeout: float) -> None:
+    """One connection: adds what is missing to the unfinished file, or starts it again."""
+    size, validator = _unfinished(part, url)
+    headers = {"Accept-Encoding": "identity"}  # a range counts the bytes that are sent: they must be those of the file
     if validator:
-        # The last byte is asked for again: no server can send a range of nothing, which is what a whole file lacks.
-        headers |= {"Range": f"bytes={have - 1}-", "If-Range": validator}
-    with _get(url, headers, timeout) as response:
+        # The last byte is requested again: a server cannot send the empty range that a complete file lacks.
+        headers |= {"Range": f"bytes={size - 1}-", "If-Range": validator}
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
         status = response.status_code
-        if validator and (status == 416 or status == 206 and not _continues(response, have - 1, validator)):
+        if validator and (status == 416 or status == 206 and not _continues(response, size - 1, validator)):
             _discard(part)
-            return _continue(url, part, limit, timeout)
+            return _continue(url, part, timeout)
         if status != 200 and not (status == 206 and validator):
             raise DataError(f"{url}: the server answers {status} {response.reason}; check the address, or try later")
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise DataError(f"{url}: is a web page; open it in a browser and find the address of the file itself")
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity" and not part.stem.endswith((".gz", ".tgz")):
-            raise DataError(f"{url}: is sent packed by {encoding}, which was not asked for; download it in a browser")
+            raise DataError(f"{url}: is sent packed by {encoding}, which was not requested; download it in a browser")
         start, total = 0, response.raw.length_remaining
         if status == 206:
-            start, total = have - 1, int(response.headers["Content-Range"].rpartition("/")[2])
-        if (total or 0) > limit:
-            raise DataError(f"{url}: has {total} bytes, more than max_bytes={limit}; allow more if that is right")
-        have = _receive(response, url, part, start, total, limit)
-    if not have or total not in (None, have):
-        raise requests.ConnectionError(f"{have} of {total or '?'} bytes came")
+            start, total = size - 1, int(response.headers["Content-Range"].rpartition("/")[2])
+        size = _receive(response, url, part, start, total)
+    if not size or total not in (None, size):
+        raise requests.ConnectionError(f"{size} of {total or '?'} bytes came")
 
 
 def _unfinished(part: Path, url: str) -> tuple[int, str]:
-    """The size of what was left of the same address, and what tells whether the server still has the same file."""
+    """Size of the unfinished file of this address, and the header by which the server shows whether it has the same file."""
     try:
         state, size = json.loads(_state(part).read_text()), part.stat().st_size
     except (FileNotFoundError, ValueError):
@@ -352,45 +345,16 @@ def _continues(response: requests.Response, start: int, validator: str) -> bool:
     return rest is not None and _validator(response) in ("", validator)
 
 
-class _Session(requests.Session):
-    """Leaves redirects to `_get`: requests itself reads the whole body of each, however long, even if it does not follow."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-def _get(url: str, headers: dict[str, str], timeout: float) -> requests.Response:
-    """The answer where the redirects end, its body unread."""
-    address = url
-    for _ in range(_REDIRECTS):
-        with _Session() as session:
-            response = session.get(address, headers=headers, stream=True, timeout=timeout)
-        if not response.is_redirect:
-            return response
-        response.close()
-        address = _http_address(response.headers["Location"], address)
-    raise DataError(
-        f"{url}: is redirected more than {_REDIRECTS} times; open it in a browser to find the right address"
-    )
-
-
-def _receive(response: requests.Response, url: str, part: Path, start: int, total: int | None, limit: int) -> int:
+def _receive(response: requests.Response, url: str, part: Path, start: int, total: int | None) -> int:
     """Writes the body from a position on and returns the size of the file then."""
-    name = part.stem[1:]
     part.touch()
-    with (
-        open(part, "r+b") as file,
-        tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, leave=False) as bar,
-    ):
+    bar = tqdm(desc=part.stem[1:], total=total, initial=start, unit="B", unit_scale=True, leave=False)
+    with open(part, "r+b") as file, bar:
         file.truncate(start)
-        if not start:
-            # Only now: beside the bytes of an earlier version it would be a lie.
-            _state(part).write_text(json.dumps({"url": url, "validator": _validator(response)}))
+        if not start:  # only now: the validator must not stand beside bytes of an earlier version
+            files.write(_state(part), json.dumps({"url": url, "validator": _validator(response)}))
         file.seek(start)
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
-            if file.tell() + len(chunk) > limit:
-                _discard(part)
-                raise DataError(f"{url}: sends more than max_bytes={limit}; allow more if that is right")
             file.write(chunk)
             bar.update(len(chunk))
         file.flush()

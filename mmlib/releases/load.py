@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pooch
-
 from mmlib.data import archive
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
+from mmlib.files import sha256
 from mmlib.releases import mintrec, mmimdb, mmin, mmsa, mult, multibench, safe_pickle
 from mmlib.releases.fetch import RELEASES
 
@@ -41,7 +40,7 @@ def load(path: Path | str, **options) -> Dataset:
     for reader in PICKLES:
         if reader.fits(content):
             data = reader.dataset(content, path, **options)
-            data.provenance["sha256"] = pooch.file_hash(str(path))
+            data.provenance["sha256"] = sha256(path)
             known = [r.sha256 for name, r in RELEASES.items() if name.startswith(reader.NAME.lower()) and r.sha256]
             data.provenance["published"] = data.provenance["sha256"] in known if known else None
             return _told(data, reader.NAME)
