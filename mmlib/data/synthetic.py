@@ -22,7 +22,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from mmlib.data.checks import SPLITS, TASKS, DataError
-from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES, mintrec_intents
+from mmlib.data.corpora import IEMOCAP_EMOTIONS, MINTREC_INTENTS, MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.data.dataset import Dataset
 
 
@@ -207,7 +207,7 @@ SHAPES = {
             "vision": Modality(342, 50, blur=3.0),
         },
         (4_446, 557, 528),
-        {"angry": 1103 / 5531, "happy": 1636 / 5531, "neutral": 1708 / 5531, "sad": 1084 / 5531},
+        {emotion: rows / sum(IEMOCAP_EMOTIONS.values()) for emotion, rows in IEMOCAP_EMOTIONS.items()},
         latent=6,
     ),
     "iemocap_binary": _Shape(
@@ -229,7 +229,7 @@ SHAPES = {
             "vision": Modality(256, 23, blur=4.0),
         },
         (1_334, 445, 445),
-        mintrec_intents(),
+        {intent: clips / sum(MINTREC_INTENTS.values()) for intent, clips in MINTREC_INTENTS.items()},
         latent=10,
         other={"separation": 4.0},
     ),

@@ -1,7 +1,7 @@
-"""HDF5 files from elsewhere, read so that a damaged or hostile one costs an error and nothing else.
+"""HDF5 files from public releases: a damaged or hostile file leads to an error and to nothing else.
 
-Only arrays of numbers or texts that lie in the file itself are read: no links but hard ones, no virtual arrays, no
-external storage, no references, and never more bytes than a file of its length can hold.
+Only arrays of numbers or texts inside the file are read: no soft or external links, no virtual arrays, no external
+storage, no references, and never more bytes than a file of its length can hold.
 """
 
 import math
@@ -15,6 +15,7 @@ import numpy as np
 from h5py import h5d, h5l, h5z
 
 from mmlib.data.checks import DataError
+from mmlib.releases.sequences import cannot_open
 
 MAX_BYTES = 16 * 2**30  # what the arrays read from one file may take
 
@@ -30,8 +31,8 @@ _COPY = "copy the array itself into the file with h5py"
 class Hdf5:
     """An HDF5 file open for reading; close it by `with`.
 
-    `find` and `get` look at an array's header only, `read` and `texts` load it: check all headers first, then load.
-    Raises DataError for whatever is wrong with the file.
+    `find` and `get` read only the header of an array, `read` and `texts` load it: check all headers first, then load.
+    Raises DataError for anything that is wrong with the file.
     """
 
     def __init__(self, path: str | Path):
@@ -41,9 +42,7 @@ class Hdf5:
                 signed = file.read(len(_SIGNATURE)) == _SIGNATURE
                 self._bytes = os.fstat(file.fileno()).st_size
         except OSError as problem:
-            raise DataError(
-                f"{self.path}: cannot be opened ({problem.strerror}); put the release's file there"
-            ) from problem
+            raise cannot_open(self.path, problem) from problem
         if not signed:
             raise DataError(f"{self.path}: is not an HDF5 file (a web page? a Git LFS pointer?); get the file itself")
         with self._damage():
@@ -71,16 +70,16 @@ class Hdf5:
         return node
 
     def get(self, *keys: str, shape: tuple[int | str, ...], text: bool = False) -> h5py.Dataset:
-        """The same where the file must have it."""
-        found = self.find(*keys, shape=shape, text=text)
-        if found is None:
+        """The array at these keys, not loaded. Raises DataError where the file lacks it."""
+        array = self.find(*keys, shape=shape, text=text)
+        if array is None:
             raise self.error(
                 f"is missing, expected an array {_named(shape)}; check that the file is of this release", *keys
             )
-        return found
+        return array
 
     def read(self, array: h5py.Dataset) -> np.ndarray:
-        """The numbers of an array as float32; those too large for it become infinite."""
+        """The numbers of an array as float32; numbers too large for float32 become infinite."""
         with self._damage(array.name):
             return array.astype(np.float32)[()]
 

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from mmlib.data.checks import DataError
+from mmlib.data.corpora import MINTREC_INTENTS
 from mmlib.data.dataset import Dataset
-from mmlib.releases.sequences import padded, repaired_rows
+from mmlib.releases import safe_pickle
+from mmlib.releases.sequences import dropped, repaired_rows, small_file, stacked
 
 NAME = "MIntRec"
-INTENTS = (
-    "Advise", "Agree", "Apologise", "Arrange", "Ask for help", "Care", "Comfort", "Complain", "Criticize", "Flaunt",
-    "Greet", "Inform", "Introduce", "Joke", "Leave", "Oppose", "Praise", "Prevent", "Taunt", "Thank",
-)  # fmt: skip
+INTENTS = tuple(MINTREC_INTENTS)
 LENGTHS = {"text": 30, "audio": 480, "vision": 230}
 """Where the official loader ends a sequence."""
 
@@ -72,24 +71,21 @@ def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = N
     for m, (file, width, _) in _PICKLES.items():
         arrays[m] = _arrays(path / file, m, _unpickled(path / file), clips, width)
     rows, broken = {}, {}
-    for m, found in arrays.items():
-        rows[m], broken[m] = repaired_rows(found)
-
+    for m, column in arrays.items():
+        rows[m], broken[m] = repaired_rows(column)
+    kept, features, observed = stacked(rows, path)
     warnings = [
         f"{split} has {count} clips, the complete release has {size}"
         for split, size in _TABLES.values()
         if (count := sum(clip.split == split for clip in clips)) != size
     ]
-    kept = [any(x is not None for x in row) for row in zip(*rows.values())]
-    if not all(kept):
-        warnings.append(f"{kept.count(False)} clips without any features were dropped")
-    stacked = {m: padded(list(compress(rows[m], kept)), path, m) for m in rows}
+    warnings += dropped(kept, "clips")
     clips = list(compress(clips, kept))
     return Dataset(
         name=NAME,
         task="multiclass",
-        features={m: x for m, (x, _) in stacked.items()},
-        observed={m: observed for m, (_, observed) in stacked.items()},
+        features=features,
+        observed=observed,
         target=torch.tensor([INTENTS.index(clip.label) for clip in clips]),
         split=np.array([clip.split for clip in clips]),
         ids=np.array([clip.id for clip in clips]),
@@ -127,13 +123,7 @@ def _clips(path: Path) -> list[Clip]:
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
     """Line number and fields of every clip; quotation marks are part of the transcript, as for the official loader."""
-    try:
-        with open(file, "rb") as table:
-            content = table.read(_TABLE_BYTES + 1)
-    except OSError as problem:
-        raise DataError(f"{file}: cannot be opened ({problem.strerror}); put the release's file there") from problem
-    if len(content) > _TABLE_BYTES:
-        raise DataError(f"{file}: has over {_TABLE_BYTES} bytes, which no table of this release has; get it again")
+    content = small_file(file, _TABLE_BYTES)
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as problem:
@@ -154,31 +144,29 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
 
 
 def _unpickled(file: Path) -> Mapping[str, Any]:
-    from mmlib.releases import safe_pickle
-
-    found = safe_pickle.load(file)
-    if not isinstance(found, dict):
+    content = safe_pickle.load(file)
+    if not isinstance(content, dict):
         raise DataError(
-            f"{file}: is a {type(found).__name__}, expected a dict of arrays by clip id; get the release's file"
+            f"{file}: is a {type(content).__name__}, expected a dict of arrays by clip id; get the release's file"
         )
-    return found
+    return content
 
 
 def _arrays(
-    where: str | Path, m: str, found: Mapping[str, Any], clips: list[Clip], width: int | None = None
+    where: str | Path, m: str, content: Mapping[str, Any], clips: list[Clip], width: int | None = None
 ) -> list[np.ndarray | None]:
-    """Each clip's frames (T, width) up to the official length, None where there are none."""
+    """The frames (T, width) of each clip up to the official length, None where a clip has none."""
     arrays = []
     for clip in clips:
         try:
-            x = np.asarray(found.get(clip.id, ()))
+            x = np.asarray(content.get(clip.id, ()))
         except ValueError as problem:
             raise DataError(f"{where}: field {clip.id!r}: is no array ({problem}); get the release's file") from problem
-        observed = x[:, 0] if m == "vision" and x.ndim == 3 and x.shape[1] == 1 else x
-        if x.size and (x.dtype.kind not in "fiu" or observed.ndim != 2 or width not in (None, observed.shape[1])):
+        frames = x[:, 0] if m == "vision" and x.ndim == 3 and x.shape[1] == 1 else x
+        if x.size and (x.dtype.kind not in "fiu" or frames.ndim != 2 or width not in (None, frames.shape[1])):
             wanted = f"(frames, {'1, ' if m == 'vision' else ''}{width or 'width'})"
             raise DataError(
                 f"{where}: field {clip.id!r}: is {x.dtype} {x.shape}, expected numbers {wanted}; get it again"
             )
-        arrays.append(observed[: LENGTHS[m]] if x.size else None)
+        arrays.append(frames[: LENGTHS[m]] if x.size else None)
     return arrays

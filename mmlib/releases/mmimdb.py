@@ -19,7 +19,7 @@ from mmlib.data.checks import SPLITS, DataError
 from mmlib.data.corpora import MMIMDB_GENRES
 from mmlib.data.dataset import Dataset
 from mmlib.releases.hdf5 import Hdf5
-from mmlib.releases.sequences import real_frames, repaired
+from mmlib.releases.sequences import dropped, real_frames, repaired, small_file
 
 NAME = "MM-IMDb"
 GENRES = tuple(MMIMDB_GENRES)[:23]
@@ -89,14 +89,12 @@ def dataset(
         if not real.all():
             warnings.append(f"{int((~real).sum())} films have no {m}")
     kept = torch.cat(list(observed.values()), 1).any(1)
-    if not kept.all():
-        warnings.append(f"{int((~kept).sum())} films without any features were dropped")
-        features, observed = {m: x[kept] for m, x in features.items()}, {m: f[kept] for m, f in observed.items()}
+    warnings += dropped(kept, "films")
     return Dataset(
         name=NAME,
         task="multilabel",
-        features=features,
-        observed=observed,
+        features={m: x if kept.all() else x[kept] for m, x in features.items()},  # indexing copies
+        observed={m: f[kept] for m, f in observed.items()},
         target=torch.from_numpy(target)[kept],
         split=splits[kept.numpy()],
         ids=ids[kept.numpy()],
@@ -203,13 +201,7 @@ def _split_ids(file: Path) -> list[tuple[str, str]]:
 
 
 def _json(file: Path, limit: int) -> dict[str, Any]:
-    try:
-        with open(file, "rb") as content:
-            text = content.read(limit + 1)
-    except OSError as problem:
-        raise DataError(f"{file}: cannot be opened ({problem.strerror}); put the release's file there") from problem
-    if len(text) > limit:
-        raise DataError(f"{file}: has over {limit} bytes, which no such file of the release has; get it again")
+    text = small_file(file, limit)
     try:
         entry = json.loads(text)
     except (ValueError, RecursionError) as problem:

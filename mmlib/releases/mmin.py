@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from mmlib.data.checks import DataError
+from mmlib.data.corpora import IEMOCAP_EMOTIONS
 from mmlib.data.dataset import Dataset
 from mmlib.releases import hdf5
 from mmlib.releases.hdf5 import Hdf5
-from mmlib.releases.sequences import padded, repaired_rows
+from mmlib.releases.sequences import cannot_open, dropped, repaired_rows, stacked
 
 NAME = "MMIN"
-LABELS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
-"""Utterances of each class in the whole release, in the order of the one-hot labels (happy includes excited)."""
+LABELS = IEMOCAP_EMOTIONS
+"""Utterances of each class in the complete release, in the order of the one-hot labels."""
 
 _UTTERANCES = sum(LABELS.values())
 _FILES = {
@@ -65,24 +66,21 @@ def dataset(
         mean, std = _mean_std(path, fold) if normalise else (0.0, 1.0)
         arrays = {m: _arrays(files[m], ids, width) for m, (_, width, _) in _FILES.items()}
         rows, broken = {}, {}
-        for m, found in arrays.items():
+        for m, column in arrays.items():
             # MMIN writes zeros where it found no face.
-            rows[m], broken[m] = repaired_rows(None if a is None else files[m].read(a) for a in found)
+            rows[m], broken[m] = repaired_rows(None if a is None else files[m].read(a) for a in column)
     with np.errstate(all="ignore"):  # the Dataset refuses what overflows
         rows["audio"] = [None if x is None else (x - mean) / std for x in rows["audio"]]
 
-    kept = np.array([any(x is not None for x in row) for row in zip(*rows.values())])
-    stacked = {m: padded([x for x, keep in zip(rows[m], kept) if keep], files[m].path, m) for m in rows}
-    warnings = []
-    if not kept.all():
-        warnings.append(f"{int((~kept).sum())} utterances without any features were dropped")
+    kept, features, observed = stacked(rows, path)
+    warnings = dropped(kept, "utterances")
     if len(ids) != _UTTERANCES:
         warnings.append(f"fold {fold} has {len(ids)} utterances, the complete release has {_UTTERANCES}")
     return Dataset(
         name="IEMOCAP",
         task="multiclass",
-        features={m: x for m, (x, _) in stacked.items()},
-        observed={m: observed for m, (_, observed) in stacked.items()},
+        features=features,
+        observed=observed,
         target=torch.from_numpy(target[kept]),
         split=split[kept],
         ids=ids[kept],
@@ -146,7 +144,7 @@ def _npy(file: Path) -> np.ndarray:
     try:
         return np.lib.format.open_memmap(file, mode="r")
     except OSError as problem:
-        raise DataError(f"{file}: cannot be opened ({problem.strerror}); put the release's file there") from problem
+        raise cannot_open(file, problem) from problem
     except Exception as problem:  # numpy raises several types on damaged headers
         raise DataError(f"{file}: is no plain .npy array ({problem}); get the release's file again") from problem
 
@@ -177,19 +175,19 @@ def _check_names(path: Path, target: np.ndarray, label_names: tuple[str, ...]) -
 
 def _mean_std(path: Path, fold: int) -> tuple[np.ndarray, np.ndarray]:
     with Hdf5(path / _MEAN_STD) as file:
-        found = [file.get(str(fold), key, shape=(_FILES["audio"][1],)) for key in ("mean", "std")]
-        mean, std = map(file.read, found)
+        arrays = [file.get(str(fold), key, shape=(_FILES["audio"][1],)) for key in ("mean", "std")]
+        mean, std = map(file.read, arrays)
         if not np.isfinite([mean, std]).all() or (std < 0).any():
             raise file.error("a mean or deviation is NaN, infinite or negative; get the file again", str(fold))
     return mean, np.where(std == 0, np.float32(1), std)
 
 
 def _arrays(file: Hdf5, ids: np.ndarray, width: int) -> list:
-    """Each utterance's array, not loaded, once all of them together are known to fit in memory."""
-    found = [file.find(str(i), shape=("frames", width)) for i in ids]
-    longest = max((len(array) for array in found if array is not None), default=0)
+    """Each utterance's array, not loaded. Raises DataError where all of them together would not fit in memory."""
+    arrays = [file.find(str(i), shape=("frames", width)) for i in ids]
+    longest = max((len(array) for array in arrays if array is not None), default=0)
     if 4 * len(ids) * longest * width > hdf5.MAX_BYTES:
         raise file.error(
             f"the longest utterance has {longest} frames; {len(ids)} of them are over {hdf5.MAX_BYTES} bytes"
         )
-    return found
+    return arrays

@@ -18,6 +18,7 @@ from mmlib.releases.splits import (
     COVAREP,
     FACET,
     HAND_PICKED,
+    HAND_PICKED_NOTE,
     MMSA_ONLY,
     Fields,
     Source,
@@ -31,21 +32,10 @@ from mmlib.releases.splits import (
 
 NAME = "MMSA"
 
-_BERT = "BERT base, 768 per token"
-_TOKENS = "token ids of BERT base"
-_MOSI = Source(
-    "MOSI",
-    {"text": 768, "audio": 5, "vision": 20},
-    {"text": _BERT, "audio": "COVAREP, 5 picked by hand", "vision": "Facet, 20 picked by hand"},
-    (1284, 229, 686),
-    (HAND_PICKED,),
-)
-_MOSEI = Source(
-    "MOSEI",
-    {"text": 768, "audio": 74, "vision": 35},
-    {"text": _BERT, "audio": COVAREP, "vision": FACET},
-    (16326, 1871, 4659),
-)
+_BERT = {"text": (768, "BERT base, 768 per token")}
+_TOKENS = {"text": (1, "token ids of BERT base")}
+_MOSI = Source("MOSI", {**_BERT, **HAND_PICKED}, (1284, 229, 686), (HAND_PICKED_NOTE,))
+_MOSEI = Source("MOSEI", {**_BERT, **COVAREP, **FACET}, (16326, 1871, 4659))
 _ALIGNED = (50, 50)
 # Frames of audio and vision. MMSA's settings say 500 and 375 for both sets; the shapes its users report stand first.
 _UNALIGNED = {"MOSI": ((375, 500), (500, 375)), "MOSEI": ((500, 500), (500, 375))}
@@ -53,17 +43,17 @@ _LENGTHS = {"audio": "audio_lengths", "vision": "vision_lengths"}
 
 
 def fits(content: object) -> bool:
-    """Whether this is MMSA's release: some split has regression_labels, text_bert or raw_text, as no other release has."""
+    """Whether this is MMSA's release: no other has regression_labels, text_bert or raw_text in any split."""
     return any(has(content, field) for field in MMSA_ONLY)
 
 
 def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
-    """MOSI or MOSEI as regression, the group of a row being its video.
+    """MOSI or MOSEI as regression; the group of a row is its video.
 
-    text: 'features' for those of the file, 'ids' for token ids (N, 50, 1), which a language model reads.
-    The frames of the text are those of BERT's mask; of audio and vision those the lengths give, or else first to last
-    that is not zero.
-    Raises DataError, before anything is converted, for fields that are not as the release documents them.
+    text: 'features' for the features in the file, 'ids' for token ids (N, 50, 1), which a language model reads.
+    BERT's mask gives the real frames of the text. The lengths give the real frames of audio and vision; without
+    lengths, these are the frames from the first to the last that is not zero.
+    Raises DataError, before it converts anything, for fields that are not as the release documents them.
     """
     if text not in ("features", "ids"):
         raise DataError(f"{path}: text is {text!r}; choose 'features' or 'ids'")
@@ -73,7 +63,7 @@ def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
     observed["text"] = _masked(path, splits)
     if text == "ids":
         splits = {split: {**fields, "text": fields["text_bert"][:, 0, :, None]} for split, fields in splits.items()}
-        source = source._replace(features={**source.features, "text": _TOKENS})
+        source = source._replace(modalities={**source.modalities, **_TOKENS})
     modalities = {m: modality(splits, m, observed.get(m)) for m in source.widths}
     return assembled(path, NAME, source, splits, modalities, stacked(splits, "regression_labels"))
 

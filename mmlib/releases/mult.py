@@ -15,6 +15,7 @@ from mmlib.releases.splits import (
     FACET,
     GLOVE,
     HAND_PICKED,
+    HAND_PICKED_NOTE,
     MMSA_ONLY,
     Fields,
     Source,
@@ -33,24 +34,17 @@ NAME = "MulT"
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 
-_MOSI = Source(
-    "MOSI",
-    {"text": 300, "audio": 5, "vision": 20},
-    {"text": GLOVE, "audio": "COVAREP, 5 picked by hand", "vision": "Facet, 20 picked by hand"},
-    (1284, 229, 686),
-    (HAND_PICKED,),
-)
+_ALL = {**GLOVE, **COVAREP, **FACET}
+_MOSI = Source("MOSI", {**GLOVE, **HAND_PICKED}, (1284, 229, 686), (HAND_PICKED_NOTE,))
 _MOSEI = Source(
     "MOSEI",
-    {"text": 300, "audio": 74, "vision": 35},
-    {"text": GLOVE, "audio": COVAREP, "vision": FACET},
+    _ALL,
     (16265, 1869, 4643),
     ("these splits are not those of the MMSA release, which has more rows",),
 )
 _IEMOCAP = Source(
     "IEMOCAP",
-    {"text": 300, "audio": 74, "vision": 35},
-    {"text": GLOVE, "audio": COVAREP, "vision": FACET},
+    _ALL,
     (2717, 798, 938),
     (
         "each emotion is a yes/no problem of its own with few yes: answering no to all scores high; this is not the "
@@ -60,14 +54,14 @@ _IEMOCAP = Source(
 
 
 def fits(content: object) -> bool:
-    """Whether this is MulT's release: its fields and none of MMSA's, unless like_multibench says otherwise."""
+    """Whether this is MulT's release: it has its fields, none of MMSA's, and is not MultiBench's."""
     return has_layout(content) and not like_multibench(content)
 
 
 def dataset(content: dict, path: Path) -> Dataset:
     """MOSI and MOSEI as regression, IEMOCAP as four yes/no problems (multibinary).
 
-    Raises DataError, before anything is converted, for fields that are not as the release documents them.
+    Raises DataError, before it converts anything, for fields that are not as the release documents them.
     """
     emotions = _has_emotions(content)
     source = _IEMOCAP if emotions else _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
@@ -101,17 +95,17 @@ def _refuse_nan(path: Path, splits: dict[str, Fields]) -> None:
 
 def has_layout(content: object) -> bool:
     """Whether the fields are those that MulT and MultiBench share."""
-    known = has(content, "labels") and any(has(content, m) for m in _MOSI.widths)
-    return known and not any(has(content, field) for field in MMSA_ONLY)
+    shared = has(content, "labels") and any(has(content, m) for m in _MOSI.modalities)
+    return shared and not any(has(content, field) for field in MMSA_ONLY)
 
 
 def like_multibench(content: object) -> bool:
     """Whether fields that MulT and MultiBench share are MultiBench's.
 
-    Both have 300/74/35, so width alone cannot tell. Labels (N, 4, 2), and audio other than 74 or vision other than 35
-    wide, are MulT's. Else, labels without MulT's three axes are MultiBench's, and so is one id for each row (CMU's SDK
-    names its segments): MulT gives video, start and end, or nothing. A file of MulT's MOSEI with one id for each row
-    would be taken for MultiBench's: the features and labels are read alike, provenance would name the other release.
+    Both have features of 300, 74 and 35 numbers. Labels (N, 4, 2), audio of another width than 74 and vision of another
+    than 35 are MulT's. Otherwise, labels without MulT's three axes are MultiBench's, and so is one id for each row:
+    MulT gives video, start and end of each row, or no id. A file of MulT's MOSEI with one id for each row would be
+    taken for MultiBench's: features and labels would be the same, provenance would name the wrong release.
     """
     widths = [shape(content, m)[2:] for m in ("audio", "vision")]
     if _has_emotions(content) or widths != [(74,), (35,)]:

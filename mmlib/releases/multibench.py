@@ -12,29 +12,27 @@ from mmlib.releases.splits import COVAREP, GLOVE, Source, assembled, checked, id
 
 NAME = "MultiBench"
 
-_WIDTHS = {"text": 300, "audio": 74, "vision": 35}
-_FEATURES = {"text": GLOVE, "audio": COVAREP, "vision": "Facet 4.2, 35 per frame"}
-_MOSI = Source("MOSI", _WIDTHS, _FEATURES)
-_MOSEI = Source("MOSEI", _WIDTHS, _FEATURES)
+_FEATURES = {**GLOVE, **COVAREP, "vision": (35, "Facet 4.2, 35 per frame")}
+_MOSI, _MOSEI = Source("MOSI", _FEATURES), Source("MOSEI", _FEATURES)
 _MOSI_ROWS = 1284 + 229 + 686  # all clips of MOSI
 
 
 def fits(content: object) -> bool:
-    """Whether this is MultiBench's release: MulT's fields and what mult.like_multibench says of them."""
+    """Whether this is MultiBench's release, which has the fields of MulT's: see `mult.like_multibench`."""
     return mult.has_layout(content) and mult.like_multibench(content)
 
 
 def dataset(content: dict, path: Path) -> Dataset:
-    """MOSI or MOSEI as regression. The file does not say which; its name does, or having more rows than MOSI has.
+    """MOSI or MOSEI as regression: MOSEI where the file's name says so or it has more rows than MOSI.
 
-    Raises DataError, before anything is converted, for fields that are not as the release documents them.
+    Raises DataError, before it converts anything, for fields that are not as the release documents them.
     """
-    form = {m: ("rows", 50, width) for m, width in _WIDTHS.items()}
+    form = {m: ("rows", 50, width) for m, width in _MOSI.widths.items()}
     form |= {"labels": ("rows", *[1] * (len(shape(content, "labels")) - 1)), "id": id_form(content)}
     splits = checked(content, path, NAME, (_MOSI, _MOSEI), form)
     labels = stacked(splits, "labels")
     named = [name for name in ("MOSEI", "MOSI") if name.lower() in path.name.lower()]
     source = _MOSEI if "MOSEI" in named or len(labels) > _MOSI_ROWS else _MOSI
     warnings = [] if source.name in named else [f"the file does not say that it is {source.name}: rename it"]
-    modalities = {m: modality(splits, m) for m in _WIDTHS}
+    modalities = {m: modality(splits, m) for m in _FEATURES}
     return assembled(path, NAME, source, splits, modalities, labels, warnings=warnings)

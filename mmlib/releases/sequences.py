@@ -1,4 +1,4 @@
-"""What the readers of releases share: padding told from frames, broken numbers repaired, rows of any length stacked."""
+"""What the readers of releases share: small files, padding, numbers to repair, rows of different lengths."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,8 +11,24 @@ from torch import Tensor
 from mmlib.data.checks import DataError
 
 
+def cannot_open(file: Path, problem: OSError) -> DataError:
+    return DataError(f"{file}: cannot be opened ({problem.strerror}); put the release's file there")
+
+
+def small_file(file: Path, limit: int) -> bytes:
+    """The content of a file that has at most `limit` bytes in every release. Raises DataError for any other file."""
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(limit + 1)
+    except OSError as problem:
+        raise cannot_open(file, problem) from problem
+    if len(content) > limit:
+        raise DataError(f"{file}: has over {limit} bytes, which no such file of the release has; get it again")
+    return content
+
+
 def repaired(x: Float[np.ndarray, "*shape"]) -> tuple[Float[np.ndarray, "*shape"], int]:
-    """x as float32 with zeros in place of NaN and infinity (COVAREP writes -inf for log 0), and how many there were."""
+    """x as float32 with zeros in place of NaN and infinity (COVAREP writes -inf for log 0), and the number of these."""
     x = np.asarray(x, dtype=np.float32)
     broken = ~np.isfinite(x)
     count = int(broken.sum())
@@ -20,9 +36,9 @@ def repaired(x: Float[np.ndarray, "*shape"]) -> tuple[Float[np.ndarray, "*shape"
 
 
 def repaired_rows(arrays: Iterable[np.ndarray | None]) -> tuple[list[np.ndarray | None], int]:
-    """Each array repaired, None where nothing but zeros is left or it was None; how many numbers were repaired in all."""
+    """Each array repaired, None where it has only zeros or was None; and the number of all repaired values."""
     rows, broken = [], 0
-    with np.errstate(over="ignore"):  # what is too large for float32 counts as infinite
+    with np.errstate(over="ignore"):  # a number too large for float32 counts as infinite
         for array in arrays:
             x, count = (None, 0) if array is None else repaired(array)
             rows.append(x if x is not None and x.any() else None)
@@ -31,9 +47,9 @@ def repaired_rows(arrays: Iterable[np.ndarray | None]) -> tuple[list[np.ndarray 
 
 
 def real_frames(x: Float[Tensor, "N T d"]) -> Bool[Tensor, "N T"]:
-    """From each row's first frame that is not zero to its last: padding in front and at the end is not real.
+    """The frames from the first to the last that is not zero in each row; all others are padding.
 
-    A zero frame between two others is (no face was found, say); a row of zeros has no frame.
+    A zero frame between two of these is real (for example, no face was found); a row of zeros has no frame.
     """
     seen = (x != 0).any(2)
     return (seen.cumsum(1) > 0) & (seen.flip(1).cumsum(1) > 0).flip(1)
@@ -42,9 +58,10 @@ def real_frames(x: Float[Tensor, "N T d"]) -> Bool[Tensor, "N T"]:
 def padded(
     rows: Sequence[Float[np.ndarray, "_ d"] | None], where: str | Path, key: str
 ) -> tuple[Float[Tensor, "N T d"], Bool[Tensor, "N T"]]:
-    """Sequences of any lengths as one tensor, zero behind each one's end, and its real frames; None: the row has none.
+    """Sequences of different lengths as one tensor, padded with zeros at the end, and the mask of their real frames.
 
-    Raises DataError where widths differ, something is not (frames, width), or no row has any frame.
+    rows: arrays (frames, width), or None for a row without frames.
+    Raises DataError where widths differ, an array has another shape, or no row has any frame.
     """
     present = [row for row in rows if row is not None and len(row)]
     if not present:
@@ -58,3 +75,21 @@ def padded(
     x = torch.zeros(len(rows), observed.shape[1], width)
     x[observed] = torch.from_numpy(np.concatenate(present).astype(np.float32))
     return x, observed
+
+
+def stacked(
+    columns: dict[str, list[np.ndarray | None]], where: str | Path
+) -> tuple[Bool[np.ndarray, "N"], dict[str, Tensor], dict[str, Tensor]]:
+    """Drops the rows that have no modality, and pads the others; columns: per modality one array or None for each row.
+
+    Returns the mask of the rows that stay, the features and the masks of real frames, the last two per modality.
+    """
+    kept = np.array([any(x is not None for x in row) for row in zip(*columns.values())])
+    pairs = {m: padded([x for x, keep in zip(rows, kept) if keep], where, m) for m, rows in columns.items()}
+    return kept, {m: x for m, (x, _) in pairs.items()}, {m: observed for m, (_, observed) in pairs.items()}
+
+
+def dropped(kept: np.ndarray | Tensor, rows: str) -> list[str]:
+    """The warning about rows that were dropped, if there are any."""
+    count = int((~kept).sum())
+    return [f"{count} {rows} without any features were dropped"] if count else []

@@ -17,10 +17,12 @@ from mmlib.releases.sequences import real_frames, repaired
 
 Shape = tuple[int | str, ...]
 Fields = dict[str, np.ndarray]
-GLOVE = "GloVe 840B, 300 per word"
-COVAREP = "COVAREP, 74 per frame"
-FACET = "Facet, 35 per frame"
-HAND_PICKED = (
+# Width and description of the features of a modality.
+GLOVE = {"text": (300, "GloVe 840B, 300 per word")}
+COVAREP = {"audio": (74, "COVAREP, 74 per frame")}
+FACET = {"vision": (35, "Facet, 35 per frame")}
+HAND_PICKED = {"audio": (5, "COVAREP, 5 picked by hand"), "vision": (20, "Facet, 20 picked by hand")}
+HAND_PICKED_NOTE = (
     "audio 5 and vision 20 wide are a selection by hand that its authors do not document; papers that print 74 and 35 for "
     "MOSI did not use these features"
 )
@@ -28,13 +30,16 @@ MMSA_ONLY = ("regression_labels", "text_bert", "raw_text")
 
 
 class Source(NamedTuple):
-    """What a release documents of one data set."""
+    """What the makers of a release say about one data set. rows: of train, valid and test, as published."""
 
     name: str
-    widths: dict[str, int]
-    features: dict[str, str]
-    rows: tuple[int, int, int] | None = None  # as published, for train, valid and test
+    modalities: dict[str, tuple[int, str]]
+    rows: tuple[int, int, int] | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def widths(self) -> dict[str, int]:
+        return {m: width for m, (width, _) in self.modalities.items()}
 
 
 class Modality(NamedTuple):
@@ -178,7 +183,7 @@ def assembled(
             "file": str(path),
             "name": source.name,
             "release": release,
-            "features": dict(source.features),
+            "features": {m: text for m, (_, text) in source.modalities.items()},
             "shapes": {m: tuple(x.shape) for m, x in features.items()},
             "repaired": {m: part.repaired for m, part in modalities.items()},
             "warnings": notes,
