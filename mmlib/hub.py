@@ -1,22 +1,32 @@
-"""Libraries that are slow to import or need repair: transformers, open_clip, torchvision, imported where needed."""
+"""The only module that imports transformers, open_clip and torchvision, late: the imports take seconds, few runs need them."""
 
 import sys
 
 import torch
 
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # what it defines lasts as long as it does
+_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # its definitions end when it is deleted
 
 
 def auto_model():
-    """transformers, imported where it is first needed: it takes seconds, and few runs do."""
-    mend_torchvision()
-    from transformers import AutoModel
+    return transformers().AutoModel
 
-    return AutoModel
+
+def transformers():
+    mend_torchvision()
+    import transformers
+
+    return transformers
+
+
+def open_clip():
+    mend_torchvision()
+    import open_clip
+
+    return open_clip
 
 
 def mend_torchvision() -> None:
-    """transformers imports torchvision, whose wheel for CUDA beside a torch without it lacks two operators' schemas."""
+    """Imports torchvision, and first defines two operators that its CUDA wheel lacks beside a torch without CUDA."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:

@@ -1,6 +1,6 @@
-"""The feature archive: one .npz file per data set, checked before anything is loaded and never unpickled.
+"""The feature archive: one .npz file per data set, checked before any array is loaded and never unpickled.
 
-The format is specified in data/README.md.
+data/README.md specifies the format.
 """
 
 import hashlib
@@ -56,17 +56,17 @@ class _Header(NamedTuple):
 
 
 def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None) -> Dataset:
-    """A data set from a feature archive (.npz, specified in data/README.md).
+    """The data set in a feature archive (.npz, specified in data/README.md).
 
     Features are (N, T, d) float32 tensors; a vector feature has T = 1. Features that would take more than `memory`
-    bytes as float32 are unpacked once into `cache` (default ~/.cache/mmlib) under the SHA-256 of the archive and
-    memory-mapped in the type they are stored in (float16 or float32).
+    bytes as float32 are unpacked once into `cache` (default ~/.cache/mmlib), in a folder named after the archive's
+    SHA-256, and memory-mapped in their type in the archive (float16 or float32).
 
     provenance: file, sha256, name, features and feature_sources per modality, warnings, licence_note, split_source,
     sources, derived.
 
-    Raises DataError for anything that is not such an archive: another format, damage, a declared size over MAX_BYTES,
-    arrays that contradict the specification or each other.
+    Raises DataError for another format, damage, a declared size over MAX_BYTES, and arrays that contradict the
+    specification or each other.
     """
     path = Path(path)
     cache = Path.home() / ".cache" / "mmlib" if cache is None else Path(cache)
@@ -86,12 +86,12 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
 
 
 def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
-    """Writes a data set as a feature archive, whole or not at all; equal content gives equal bytes.
+    """Writes a data set as a feature archive and returns its path; equal content gives equal bytes.
 
-    half: store features as float16. Padding before the frames of a row is moved behind them.
+    half: store features as float16. The real frames of each row come first in the archive, padding follows.
 
-    Raises DataError where the file exists, a row has a hole between its frames, a value does not fit in float16, or
-    the format has no place for something.
+    Raises DataError where the file exists, a row has padding between its frames, a value is too large for float16, or
+    the format has no field for something.
     """
     path, where = Path(path), data.where
     if path.exists():
@@ -135,7 +135,7 @@ def _damage(place: str) -> Iterator[None]:
         raise
     except MemoryError as problem:
         raise DataError(f"{place}: does not fit in memory; keep features on disk with a smaller memory=") from problem
-    except Exception as problem:  # zipfile, zlib and numpy raise a dozen unrelated types on damaged bytes
+    except Exception as problem:  # zipfile, zlib and numpy raise a dozen unrelated types for damaged bytes
         raise DataError(f"{place}: cannot be read ({type(problem).__name__}: {problem}); {_AGAIN}") from problem
 
 
@@ -217,12 +217,12 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
 
 def _check(path: Path, key: str, headers: dict[str, _Header], types: str, shape: tuple[int | str, ...]) -> None:
     """Raises DataError unless the array has one of the types and the shape, in which a text stands for any size."""
-    got, dtype = headers[key]
+    actual, dtype = headers[key]
     kind = "unicode" if dtype.kind == "U" else str(dtype)
-    fits = [size == want if isinstance(want, int) else size > 0 for size, want in zip(got, shape)]
-    if kind not in types.split(" or ") or len(got) != len(shape) or not all(fits):
-        wanted = f"({', '.join(map(str, shape))})"
-        raise _error(path, key, f"is {kind} {got}, expected {types} {wanted}; convert it, {_SPEC}")
+    fits = [size == n if isinstance(n, int) else size > 0 for size, n in zip(actual, shape)]
+    if kind not in types.split(" or ") or len(actual) != len(shape) or not all(fits):
+        message = f"is {kind} {actual}, expected {types} ({', '.join(map(str, shape))}); convert it, {_SPEC}"
+        raise _error(path, key, message)
 
 
 def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
@@ -239,8 +239,8 @@ def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
             expected[f"{m}_length"] = ("int32", (n,))
     for key in headers:
         if key not in expected:
-            known = ", ".join(meta["modalities"])
-            raise _error(path, key, f"is no field of an archive with the modalities {known}; drop it, {_SPEC}")
+            names = ", ".join(meta["modalities"])
+            raise _error(path, key, f"is no field of an archive with the modalities {names}; drop it, {_SPEC}")
     for key, (types, shape) in expected.items():
         if key not in headers:
             raise _error(path, key, f"is missing although meta names the modality; add it, {_SPEC}")
@@ -351,9 +351,9 @@ def _frames_first(where: str, m: str, observed: torch.Tensor, ids: np.ndarray) -
     """(N, T) positions that put the real frames of each row at its front."""
     steps = torch.arange(observed.shape[1])
     order = (steps + observed.int().argmax(1, keepdim=True)) % len(steps)
-    holes = (observed.gather(1, order) != (steps < observed.sum(1, keepdim=True))).any(1)
-    for row in holes.nonzero()[:1].flatten().tolist():
-        message = "has padding between its frames, which an archive cannot say; mark it as real or take it out"
+    gaps = (observed.gather(1, order) != (steps < observed.sum(1, keepdim=True))).any(1)
+    for row in gaps.nonzero()[:1].flatten().tolist():
+        message = "has padding between its frames, for which an archive has no field; mark it as real or take it out"
         raise _error(where, m, message, row, ids)
     return order
 

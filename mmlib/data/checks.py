@@ -1,4 +1,4 @@
-"""What makes data unusable: DataError, and the checks of a Dataset's shapes, values, labels, ids and splits."""
+"""DataError, and the checks of a Dataset: columns, splits, ids, target and features."""
 
 from typing import Any
 
@@ -13,21 +13,23 @@ COLUMN_KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold"
 
 
 class DataError(ValueError):
-    """Data that cannot be used as they are; the message names the file, the field, the row and the remedy."""
+    """Data cannot be used as they are. The message names the file, the field, the row and the remedy."""
 
 
-def check_modalities(known: tuple[str, ...], asked: tuple[str, ...], where: str) -> None:
-    """Raises DataError when a modality is asked for that does not exist."""
-    for m in asked:
-        if m not in known:
-            raise DataError(f"{where}: no modality {m!r}; there are {', '.join(known)}")
+def check_modalities(names: tuple[str, ...], requested: tuple[str, ...], where: str) -> None:
+    """Raises DataError unless every requested modality is one of the names."""
+    for m in requested:
+        if m not in names:
+            raise DataError(f"{where}: no modality {m!r}; there are {', '.join(names)}")
 
 
 def chunk_rows(x: Tensor) -> int:
+    """How many rows of x are read at a time, so that memory-mapped features need little memory."""
     return max(1, _CHUNK_BYTES // (4 * x[0].numel()))
 
 
 def check_dataset(data: Any) -> None:
+    """Raises DataError for the first thing in a Dataset that would make a later number meaningless."""
     where, n = data.where, len(data.ids)
 
     def fail(name: str, message: str, row: int | None = None):
@@ -42,19 +44,30 @@ def check_dataset(data: Any) -> None:
         fail("ids", "there are no rows")
     if set(data.observed) != set(data.features):
         fail("observed", f"has modalities {sorted(data.observed)} but features has {sorted(data.features)}")
-    for name in COLUMN_KINDS:
+    _check_columns(data, fail)
+    _check_splits(data, fail)
+    _check_ids(data, fail)
+    _check_target(data, fail)
+    _check_features(data, fail)
+    nothing = ~torch.stack(list(data.present.values())).any(0)
+    if bool(nothing.any()):
+        fail("observed", "the row has no modality at all; drop it", int(nothing.nonzero()[0]))
+
+
+def _check_columns(data: Any, fail) -> None:
+    n = len(data.ids)
+    for name, kind in COLUMN_KINDS.items():
         column = getattr(data, name)
         if column is not None and column.shape != (n,):
             fail(name, f"has shape {column.shape}, expected ({n},): one value for each id")
-        if column is not None and column.dtype.kind != COLUMN_KINDS[name]:
-            fail(
-                name,
-                f"is {column.dtype}; convert it with .astype({'str' if COLUMN_KINDS[name] == 'U' else 'numpy.int32'})",
-            )
+        if column is not None and column.dtype.kind != kind:
+            fail(name, f"is {column.dtype}; convert it with .astype({'str' if kind == 'U' else 'numpy.int32'})")
     if data.ids.dtype.kind != "U":
         fail("ids", f"are {data.ids.dtype}; convert them with .astype(str)")
-    _check_ids(data, fail)
-    _check_target(data, fail)
+
+
+def _check_features(data: Any, fail) -> None:
+    n = len(data.ids)
     for m, x in data.features.items():
         observed = data.observed[m]
         if x.ndim != 3 or len(x) != n or 0 in x.shape:
@@ -74,17 +87,17 @@ def check_dataset(data: Any) -> None:
             if bool(hidden.any()):
                 row = start + int(hidden.any(1).nonzero()[0])
                 fail(m, "is not zero where it is absent or padding; zero it, or mark the frame as real", row)
-    nothing = ~torch.stack(list(data.present.values())).any(0)
-    if bool(nothing.any()):
-        fail("observed", "the row has no modality at all; drop it", int(nothing.nonzero()[0]))
 
 
-def _check_ids(data: Any, fail) -> None:
+def _check_splits(data: Any, fail) -> None:
     for row in np.flatnonzero(~np.isin(data.split, SPLITS))[:1]:
         fail("split", f"{str(data.split[row])!r} is not one of {', '.join(SPLITS)}; rename it", int(row))
     for split in SPLITS:
         if not (data.split == split).any():
             fail("split", f"no row has the split {split!r}; every split needs rows")
+
+
+def _check_ids(data: Any, fail) -> None:
     order = np.argsort(data.ids, kind="stable")
     again = np.flatnonzero(data.ids[order][1:] == data.ids[order][:-1])
     if len(again):

@@ -1,4 +1,4 @@
-"""Dataset, its views and Batch: named modalities with aligned rows, validated once, zero wherever nothing was observed."""
+"""Dataset, View and Batch: named modalities with aligned rows, checked once, zero in every frame that is not observed."""
 
 import hashlib
 import math
@@ -17,14 +17,14 @@ from mmlib.data.checks import COLUMN_KINDS, SPLITS, DataError, check_dataset, ch
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some rows of a dataset as a system sees them.
+    """Some rows of a dataset, as a system gets them.
 
-    x: per modality (B, T, d) float32, exactly zero on frames that are padding or not observed.
+    x: per modality (B, T, d) float32, exactly zero in frames that are padding or not observed.
     observed: per modality (B, T), True where the frame is real and observed.
-    target: (B,) float32 | (B,) int64 | (B, C) float32; None whenever a system only predicts.
+    target: (B,) float32 | (B,) int64 | (B, C) float32; None when a system only predicts.
     index: (B,) row numbers in the dataset.
-    complete: the features before the protocol removed anything; None unless the protocol declares complete training
-        data known, and always None when a system only predicts.
+    complete: the features before the protocol removed any; None unless the protocol lets training see them, and always
+        None when a system only predicts.
     """
 
     x: dict[str, Float[Tensor, "B _ _"]]
@@ -46,10 +46,7 @@ class Batch:
         return {m: f.squeeze(1) if f.shape[1] == 1 else f.any(1) for m, f in self.observed.items()}
 
     def without(self, *modalities: str) -> "Batch":
-        """The same rows with these modalities hidden.
-
-        Raises DataError for a modality that the batch does not have.
-        """
+        """The same rows with these modalities hidden. Raises DataError for a modality that the batch does not have."""
         check_modalities(self.modalities, modalities, "Batch.without")
         return replace(
             self,
@@ -58,7 +55,7 @@ class Batch:
         )
 
     def select(self, rows: Tensor) -> "Batch":
-        """The rows picked by a boolean (B,) or integer (b,) tensor."""
+        """The rows at a boolean (B,) or integer (b,) index."""
         return self._map(lambda t: t[rows])
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -88,10 +85,11 @@ class Dataset:
     target: (N,) float32 for regression, (N,) int64 for multiclass, (N, C) float32 of 0 and 1 for multilabel (one film,
         many genres) and multibinary (C separate yes/no problems).
     split: (N,) of train, valid, test. ids: (N,) unique.
-    group, order, speaker, fold: optional (N,) arrays: dialogue or video, place in it, who speaks, cross-validation fold.
+    group, order, speaker, fold: optional (N,) arrays: dialogue or video, position in it, speaker, cross-validation fold.
     provenance: where the data come from and what the features are.
 
-    Raises DataError on construction for anything that would make a later number meaningless.
+    A Dataset never changes: methods such as `subset` return a new one.
+    Raises DataError for anything that would make a later number meaningless.
     """
 
     name: str
@@ -125,7 +123,7 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """Number of logits a system gives: 1, the number of classes, or the number of labels."""
+        """Number of logits of a system: 1, the number of classes, or the number of labels."""
         if self.task == "regression":
             return 1
         return len(self.label_names) if self.task == "multiclass" else self.target.shape[1]
@@ -136,7 +134,7 @@ class Dataset:
 
     @cached_property
     def present(self) -> dict[str, Bool[Tensor, "N"]]:
-        """Natural availability: (N,), True where the row has the modality at all."""
+        """Per modality (N,), True where the row has the modality, before any protocol."""
         return {m: f.any(1) for m, f in self.observed.items()}
 
     def rows(self, split: str) -> Int[Tensor, "n"]:
@@ -147,12 +145,12 @@ class Dataset:
 
     @property
     def where(self) -> str:
-        """What error messages call this dataset: its file where it has one, else its name."""
+        """The name of this dataset in error messages: its file if it has one, else its name."""
         return str(self.provenance.get("file", self.name))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all columns, features and frames: equal for equal content in equal order, whatever the file."""
+        """SHA-256 of all columns, features and masks: equal for equal rows in equal order, whatever the file."""
         digest = hashlib.sha256(f"{self.task}|{self.label_names}".encode())
         for column in ("ids", *COLUMN_KINDS):
             array = getattr(self, column)
@@ -166,9 +164,9 @@ class Dataset:
         return digest.hexdigest()
 
     def subset(self, rows: Tensor, note: str) -> "Dataset":
-        """The rows picked by a boolean (N,) or integer tensor; `note` is added to the provenance."""
+        """The rows at a boolean (N,) or integer index; `note` is added to the provenance."""
         rows = torch.arange(len(self), device=self.device)[rows]
-        picked = rows.cpu().numpy()
+        numbers = rows.cpu().numpy()
         columns = {c: getattr(self, c) for c in ("ids", *COLUMN_KINDS)}
         return replace(
             self,
@@ -176,29 +174,27 @@ class Dataset:
             observed={m: f[rows] for m, f in self.observed.items()},
             target=self.target[rows],
             provenance=self._derived(note),
-            **{c: None if a is None else a[picked] for c, a in columns.items()},
+            **{c: None if a is None else a[numbers] for c, a in columns.items()},
         )
 
     def having(self, *modalities: str) -> "Dataset":
-        """The rows that naturally have all of these modalities."""
+        """The rows that have all of these modalities."""
         check_modalities(self.modalities, modalities, f"{self.where}: Dataset.having")
         rows = torch.stack([self.present[m] for m in modalities]).all(0)
         return self.subset(rows, f"rows that have {' and '.join(modalities)}")
 
     def only(self, *modalities: str) -> "Dataset":
-        """These modalities alone, in this order, and the rows that have any of them."""
+        """These modalities alone, in this order, and the rows that have at least one of them."""
         check_modalities(self.modalities, modalities, f"{self.where}: Dataset.only")
         if not modalities:
             raise DataError(f"{self.where}: Dataset.only needs a modality; there are {', '.join(self.modalities)}")
         rows = torch.stack([self.present[m] for m in modalities]).any(0)
-        kept = self.subset(rows, f"{' and '.join(modalities)} alone")
-        features, observed = kept.features, kept.observed
-        return replace(
-            kept, features={m: features[m] for m in modalities}, observed={m: observed[m] for m in modalities}
-        )
+        subset = self.subset(rows, f"{' and '.join(modalities)} alone")
+        features, observed = ({m: x[m] for m in modalities} for x in (subset.features, subset.observed))
+        return replace(subset, features=features, observed=observed)
 
     def pooled(self) -> "Dataset":
-        """Every sequence as one vector, the mean of its real frames: (N, 1, d); a modality that a row lacks stays absent."""
+        """Every sequence as one vector (N, 1, d), the mean of its real frames; an absent modality stays absent."""
         return replace(
             self,
             features={m: frame_mean(x.float(), self.observed[m])[:, None] for m, x in self.features.items()},
@@ -207,7 +203,7 @@ class Dataset:
         )
 
     def one_vs_rest(self) -> "Dataset":
-        """Classes as separate yes/no problems, one per class: the way MulT and its successors score IEMOCAP's emotions.
+        """One yes/no problem for each class, as MulT and its successors score the emotions of IEMOCAP.
 
         Raises DataError unless the task is multiclass.
         """
@@ -219,41 +215,35 @@ class Dataset:
         )
 
     def grouped(self, groups: Mapping[str, list[str]]) -> "Dataset":
-        """Classes joined to coarser ones: {new name: [old names]}, e.g. angry and sad against happy and neutral.
+        """Fewer classes, each of which joins old ones: {new name: [old names]}, e.g. {"negative": ["angry", "sad"], ...}.
 
-        Raises DataError unless the task is multiclass and every class stands in exactly one group.
+        Raises DataError unless the task is multiclass and every class is in exactly one group.
         """
         named = [label for labels in groups.values() for label in labels]
         if self.task != "multiclass" or sorted(named) != sorted(self.label_names):
             have = ", ".join(self.label_names) if self.task == "multiclass" else f"none, the task is {self.task}"
-            raise DataError(f"{self.where}: groups name the classes {', '.join(named)}; each of these once: {have}")
+            raise DataError(f"{self.where}: groups name the classes {', '.join(named)}; name each class once: {have}")
         group = [next(i for i, labels in enumerate(groups.values()) if name in labels) for name in self.label_names]
-        return replace(
-            self,
-            target=torch.tensor(group, device=self.device)[self.target],
-            label_names=tuple(groups),
-            provenance=self._derived(
-                "classes grouped: " + "; ".join(f"{k} = {' + '.join(v)}" for k, v in groups.items())
-            ),
-        )
+        note = "classes grouped: " + "; ".join(f"{name} = {' + '.join(labels)}" for name, labels in groups.items())
+        target = torch.tensor(group, device=self.device)[self.target]
+        return replace(self, target=target, label_names=tuple(groups), provenance=self._derived(note))
 
     def with_folds(self, folds: int) -> "Dataset":
-        """New folds 0 .. folds - 1 by the hash of each row's id; rows of one group share a fold.
+        """The same rows in new folds 0 .. folds - 1. The hash of its group, or else of its id, gives the fold of a row.
 
-        Raises DataError for fewer than three folds.
+        Rows of one group are in the same fold. Raises DataError for fewer than three folds.
         """
         if folds < 3:
             raise DataError(f"{self.where}: folds is {folds}; three are needed, for train, valid and test")
         keys = self.ids if self.group is None else self.group
-        fold = np.array(
-            [int.from_bytes(hashlib.blake2b(str(k).encode(), digest_size=8).digest()) % folds for k in keys]
-        )
+        hashes = [hashlib.blake2b(str(key).encode(), digest_size=8).digest() for key in keys]
+        fold = np.array([int.from_bytes(digits) % folds for digits in hashes])
         return replace(self, fold=fold, provenance=self._derived(f"{folds} folds by hash"))
 
     def split_by_fold(self, test: int) -> "Dataset":
-        """Split anew for cross-validation: the rows of fold `test` are test, those of the next fold valid, all others train.
+        """A new split for cross-validation: fold `test` becomes test, the next fold valid, all other folds train.
 
-        Raises DataError where there are no folds, fewer than three, or not this one.
+        Raises DataError where there are fewer than three folds, or none with this number.
         """
         folds = [] if self.fold is None else sorted(set(self.fold.tolist()))
         if test not in folds or len(folds) < 3:
@@ -266,7 +256,7 @@ class Dataset:
         return replace(self, split=split, provenance=self._derived(f"test is fold {test}, valid fold {valid}"))
 
     def shifted(self, zero: float) -> "Dataset":
-        """Regression targets counted from `zero`: the value that separates negative from positive becomes 0.
+        """Regression targets minus `zero`, so that 0 separates negative from positive ones.
 
         Raises DataError unless the task is regression.
         """
@@ -275,16 +265,16 @@ class Dataset:
         return replace(self, target=self.target - zero, provenance=self._derived(f"target minus {zero:g}"))
 
     def standardised(self, limit: float = math.inf, but: tuple[str, ...] = ()) -> "Dataset":
-        """Each feature to mean 0 and deviation 1 over the observed frames of the train rows; a constant one becomes 0.
+        """Each feature with mean 0 and standard deviation 1 over the real frames of train; a constant one becomes 0.
 
-        limit: values further from 0 are cut to it, in deviations (acoustic features can lie a hundred away).
+        limit: largest absolute value, in standard deviations; others are cut to it (acoustic features can reach 100).
         but: modalities that stay as they are, such as token ids.
         Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped.
         """
         return self.scaled(self.scaling(limit, but))
 
     def scaling(self, limit: float = math.inf, but: tuple[str, ...] = ()) -> "Scaling":
-        """What `standardised` does, to be done to other rows as well."""
+        """The means and factors that `standardised` uses, which other rows can be scaled with as well."""
         check_modalities(self.modalities, but, f"{self.where}: Dataset.scaling")
         mean, factor = {}, {}
         for m, x in self.features.items():
@@ -293,10 +283,10 @@ class Dataset:
             if x.dtype != torch.float32:
                 raise DataError(f"{self.where}: {m!r} is memory-mapped; standardise it before the archive is written")
             train = self.rows("train")
-            seen = x[train][self.observed[m][train]]  # (n, d)
-            if len(seen) == 0:
+            frames = x[train][self.observed[m][train]].double()  # (n, d)
+            if len(frames) == 0:
                 continue
-            centre, std = seen.double().mean(0), seen.double().std(0, correction=0)
+            centre, std = frames.mean(0), frames.std(0, correction=0)
             mean[m] = centre.float()
             factor[m] = torch.where(std > 1e-6 * (1 + centre.abs()), 1 / std, 0).float()
         return Scaling(mean, factor, limit)
@@ -326,7 +316,7 @@ class Dataset:
         labelled: bool = True,
         complete: bool = False,
     ) -> "View":
-        """The rows of a split as batches, with what `observed` (per modality (n, T)) hides set to zero."""
+        """The rows of a split, to be served as batches; frames that `observed` (n, T) hides become zero."""
         return View(self, self.rows(split), observed, labelled=labelled, complete=complete)
 
     def _derived(self, note: str) -> dict[str, Any]:
@@ -335,7 +325,7 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """How features are standardised: per modality mean and factor (d,), and how far from 0 they may lie.
+    """Per modality the mean and factor (d,) that standardise its features, and the largest absolute value afterwards.
 
     A modality without a mean stays as it is.
     """
@@ -352,7 +342,7 @@ class Scaling:
 
 
 class View:
-    """Rows of a dataset under one missing mask, served as batches without copying the features."""
+    """Rows of a dataset under one mask of missing modalities, served as batches without copying the features."""
 
     def __init__(
         self,
@@ -385,7 +375,7 @@ class View:
         )
 
     def batches(self, batch_size: int, order: Int[Tensor, "n"] | None = None) -> Iterator[Batch]:
-        """Every row once, in the given order of positions (default: file order)."""
+        """Every row once, in this order of positions (default: file order)."""
         order = torch.arange(len(self), device=self.rows.device) if order is None else order.to(self.rows.device)
         for index in order.split(batch_size):
             yield self.batch(index)

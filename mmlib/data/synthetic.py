@@ -1,4 +1,4 @@
-"""Synthetic multimodal data whose generative model is known exactly, so that a best possible prediction exists.
+"""Synthetic multimodal data from a known generative model, so that the best possible prediction can be computed.
 
 One latent z in R^k drives the target and every modality:
 
@@ -7,8 +7,8 @@ One latent z in R^k drives the target and every modality:
     y_c = 1[w_c.z + b_c + e_c > 0]           multilabel, multibinary: a probit, so that P(y_c | x) is a normal CDF
     x_{m,t} = A_m z + B_m u_{m,t} + s_m eps  frames; u_m is an AR(1) factor private to the modality
 
-The nuisance B_m lies in the span of A_m: a modality does not see z but z blurred, which more frames sharpen only as
-fast as u_m forgets. `mmlib.models.yardsticks.oracle` inverts this model.
+The nuisance B_m lies in the span of A_m: a modality shows z with a blur, which more frames reduce only as fast as the
+AR(1) factor u_m changes. `mmlib.models.yardsticks.oracle` inverts this model.
 """
 
 import inspect
@@ -28,11 +28,11 @@ from mmlib.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Modality:
-    """How one modality sees the latent.
+    """How one modality depends on the latent.
 
     dim: width d of a frame. length: longest sequence T (1: a vector).
     blur: standard deviation of the private factor relative to z; the larger, the weaker the modality.
-    persistence: AR(1) coefficient of the private factor in [0, 1). noise: deviation of the white noise per dimension.
+    persistence: AR(1) coefficient of the private factor in [0, 1). noise: standard deviation of the white noise.
     """
 
     dim: int
@@ -44,7 +44,7 @@ class Modality:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """One generative model with its parameters drawn; `sample` makes datasets from it.
+    """One generative model with its parameters; `sample` makes datasets from it.
 
     A, B: per modality (d, k) float64. means (C, k), priors (C,): of the latent's mixture (one component unless
     multiclass). w (C, k), b (C,), sigma: of the target (unused for multiclass). scale: of the regression target.
@@ -68,7 +68,7 @@ class World:
         return self.means.shape[1]
 
     def sample(self, rows: dict[str, int], seed: int = 0) -> Dataset:
-        """A dataset with this many rows per split; the same seed gives the same rows.
+        """A dataset with these numbers of rows per split; the same seed gives the same rows.
 
         Sequences have lengths uniform in T/2..T and are padded at the end.
         """
@@ -174,7 +174,7 @@ def draw(
 
 @dataclass(frozen=True)
 class _Shape:
-    """What a world copies from a real data set: its task, modalities, label shares and split sizes."""
+    """The properties of a real data set that a world copies: task, modalities, label shares and split sizes."""
 
     task: str
     modalities: dict[str, Modality]
@@ -234,18 +234,16 @@ SHAPES = {
         other={"separation": 4.0},
     ),
 }
-"""Worlds shaped as the papers' data sets (MIntRec's audio and video at a tenth of their length)."""
+"""Worlds with the shapes of the papers' data sets (audio and video of MIntRec at a tenth of their length)."""
 
 
 def like(name: str, /, *, dim: int | None = None, length: int | None = None, seed: int = 0, **changes: Any) -> World:
-    """A world shaped as one of SHAPES.
+    """A world with one of the SHAPES.
 
-    dim, length: upper limits on every modality's width and length, for small walk-throughs.
-    changes: any argument of `draw` that should differ. Raises DataError for an unknown shape or argument.
+    dim, length: upper limits of every modality's width and length, for small examples.
+    changes: arguments of `draw` that differ. Raises DataError for an unknown shape or argument.
     """
-    if name not in SHAPES:
-        raise DataError(f"no synthetic shape {name!r}; there are {', '.join(SHAPES)}")
-    shape = SHAPES[name]
+    shape = _shape(name)
     modalities = {
         m: Modality(min(v.dim, dim or v.dim), min(v.length, length or v.length), v.blur, v.persistence, v.noise)
         for m, v in shape.modalities.items()
@@ -260,6 +258,10 @@ def like(name: str, /, *, dim: int | None = None, length: int | None = None, see
 
 def rows_like(name: str, fraction: float = 1.0) -> dict[str, int]:
     """Rows per split of the data set that a shape copies, times `fraction`."""
+    return {s: max(1, round(n * fraction)) for s, n in zip(SPLITS, _shape(name).rows)}
+
+
+def _shape(name: str) -> _Shape:
     if name not in SHAPES:
         raise DataError(f"no synthetic shape {name!r}; there are {', '.join(SHAPES)}")
-    return {s: max(1, round(n * fraction)) for s, n in zip(SPLITS, SHAPES[name].rows)}
+    return SHAPES[name]

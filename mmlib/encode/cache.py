@@ -1,4 +1,4 @@
-"""Encoded rows of an encoding that was interrupted, kept on disk by content."""
+"""Encoded contents on disk, by SHA-256 of the content, so that an interrupted encoding continues."""
 
 import hashlib
 from pathlib import Path
@@ -12,19 +12,16 @@ from mmlib.data.checks import DataError
 from mmlib.files import replacing
 
 
-class _Cache:
-    """Features by the SHA-256 of what they were computed from: one .npz file per batch, never half written.
-
-    A damaged file is deleted, and computed again when it is needed.
-    """
+class Cache:
+    """Features by the SHA-256 of their content: one .npz file per batch. A damaged file is deleted."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._place: dict[bytes, tuple[Path, int, int]] = {}  # file, first frame, behind the last
+        self._place: dict[bytes, tuple[Path, int, int]] = {}  # file, first frame, end
         for file in sorted(folder.glob("*.npz")):
             try:
                 self._note(file, *_load(file)[:2])
-            except Exception:  # zipfile and numpy raise a dozen types on damaged bytes
+            except Exception:  # zipfile and numpy raise a dozen types for damaged bytes
                 file.unlink(missing_ok=True)
 
     def __contains__(self, key: bytes) -> bool:
@@ -35,17 +32,17 @@ class _Cache:
         for key, start, end in zip(keys, [0, *ends], ends):
             self._place[key.tobytes()] = (file, start, end)
 
-    def add(self, keys: list[bytes], made: list[np.ndarray]) -> None:
+    def add(self, keys: list[bytes], features: list[np.ndarray]) -> None:
         file = self.folder / f"{hashlib.blake2b(b''.join(keys), digest_size=8).hexdigest()}.npz"
-        rows, lengths = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), np.array([len(x) for x in made])
+        rows, lengths = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), np.array([len(x) for x in features])
         with replacing(file) as temporary, open(temporary, "xb") as out:  # np.savez would change the name
-            np.savez(out, keys=rows, lengths=lengths, values=np.concatenate(made))
+            np.savez(out, keys=rows, lengths=lengths, values=np.concatenate(features))
         self._note(file, rows, lengths)
 
     def collect(
         self, keys: dict[int, bytes], n: int, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "n T d"], Bool[Tensor, "n T"]]:
-        """The features of the rows that have a key, zero elsewhere, and their real frames."""
+        """The features (n, T, d) of n rows, zero for rows without a key, and the mask of their real frames."""
         lengths, by_file = torch.zeros(n, dtype=torch.long), {}
         for i, key in keys.items():
             file, start, end = self._place[key]
@@ -66,7 +63,7 @@ class _Cache:
 
 
 def _load(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """keys, lengths, values: every byte is read and checked by the zip's sums."""
+    """keys, lengths, values; the checksums of the zip cover every byte."""
     with np.load(file, allow_pickle=False) as arrays:
         keys, lengths, values = (arrays[name] for name in ("keys", "lengths", "values"))
     if keys.shape != (len(lengths), 32) or values.ndim != 2 or lengths.sum() != len(values):

@@ -3,8 +3,8 @@
     python -m mmlib.encode FOLDER_OR_CSV --out archive.npz
 
 A CSV manifest has the columns id, label and at least one of text, image and audio (files, relative to the manifest);
-split (train, valid, test) and group are optional. A folder holds manifest.csv or MM-IMDb as its tar unpacks. What a model
-computed is kept by the content of text or file and the model's fingerprint: nothing is computed twice, a killed run goes on.
+split (train, valid, test) and group are optional. A folder holds manifest.csv, or the unpacked tar of MM-IMDb. Features are
+cached by the content of the text or file and the model's fingerprint, so that a run that was killed continues.
 """
 
 import argparse
@@ -30,9 +30,10 @@ from tqdm import tqdm
 from mmlib.data.archive import write
 from mmlib.data.checks import SPLITS, TASKS, DataError
 from mmlib.data.dataset import Dataset
-from mmlib.encode.cache import _Cache
+from mmlib.encode.cache import Cache
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
 from mmlib.encode.manifest import MODALITIES, Manifest, error_at, manifest
+from mmlib.files import sha256
 
 
 def encode(
@@ -46,14 +47,15 @@ def encode(
     name: str | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """The rows with features in place of their contents. A row of which nothing could be read is dropped.
+    """A data set with the features of all rows. A row without any content that can be read is dropped.
 
-    cache: the folder of what was ever computed, default ~/.cache/mmlib/encoded. half: features as float16, in memory too.
+    cache: folder for computed features, default ~/.cache/mmlib/encoded. half: features as float16, in memory as well.
     workers: threads that read and decode while the model computes.
 
-    provenance: the models with their fingerprints (features), how much counts as missing (warnings), which and why (derived).
+    provenance: features (models and their fingerprints), warnings (numbers of contents that count as missing), derived
+    (these contents, with the reason).
 
-    Raises DataError for a modality without encoder, and for features that are none.
+    Raises DataError for a modality without encoder, and for an encoder that returns wrong shapes, NaN or infinity.
     """
     if batch < 1:
         raise DataError(f"batch is {batch}; it must be at least 1")
@@ -63,14 +65,14 @@ def encode(
     cache = Path.home() / ".cache" / "mmlib" / "encoded" if cache is None else Path(cache)
     lost, features, observed = dict(rows.lost), {}, {}
     for m, contents in rows.contents.items():
-        kept = _Cache(cache / encoders[m].fingerprint)
+        store = Cache(cache / encoders[m].fingerprint)
         todo = [i for i, content in enumerate(contents) if content is not None and (m, i) not in lost]
         with tqdm(total=len(todo), desc=m, unit="row", disable=not progress) as bar:
-            keys = _compute(m, rows, todo, encoders[m], kept, lost, batch, workers or min(8, os.cpu_count()), bar)
+            keys = _compute(m, rows, todo, encoders[m], store, lost, batch, workers or min(8, os.cpu_count()), bar)
         if not keys:
             reason = next(iter(r for (name, _), r in lost.items() if name == m))
             raise error_at(rows.where, m, f"none of it can be read, the first because: {reason}; correct the files")
-        features[m], observed[m] = kept.collect(keys, len(contents), torch.float16 if half else torch.float32)
+        features[m], observed[m] = store.collect(keys, len(contents), torch.float16 if half else torch.float32)
     return _dataset(name or Path(rows.where).stem, rows, encoders, features, observed, lost)
 
 
@@ -79,15 +81,15 @@ def _compute(
     rows: Manifest,
     todo: list[int],
     encoder: Encoder,
-    kept: "_Cache",
+    store: Cache,
     lost: dict[tuple[str, int], str],
     batch: int,
     workers: int,
     bar: tqdm,
 ) -> dict[int, bytes]:
-    """Fills the cache, and says where in it each row's features are; what cannot be read is added to `lost`."""
+    """Fills the cache and returns the key of each row in it. Adds to `lost` the contents that cannot be read."""
     contents = rows.contents[m]
-    # Texts of one length share a batch, the longest first; and whatever the order of the rows, the batches are the same.
+    # Texts of similar length share a batch, the longest first. The batches do not depend on the order of the rows.
     order = sorted(todo, key=lambda i: (-len(contents[i]), contents[i]) if m == "text" else (0, str(contents[i])))
     keys: dict[int, bytes] = {}
     waiting: dict[bytes, Any] = {}
@@ -97,16 +99,18 @@ def _compute(
         try:
             content = content.read_bytes() if isinstance(content, Path) else content
             key = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()
-            if key not in kept:
+            if key not in store:
                 loaded = encoder.load(content)
-        except Exception as e:  # Pillow alone raises a dozen types on damaged bytes
+        except Exception as e:  # Pillow alone raises a dozen types for damaged bytes
             return i, key, None, f"{type(e).__name__}: {e}"
         return i, key, loaded, ""
 
     def compute() -> None:
         with torch.inference_mode():
-            made = encoder.run(list(waiting.values()))
-        kept.add(list(waiting), _sequences(made, len(waiting), f"{rows.where}: field {m!r}: encoder {encoder.name!r}"))
+            features = encoder.run(list(waiting.values()))
+        store.add(
+            list(waiting), _sequences(features, len(waiting), f"{rows.where}: field {m!r}: encoder {encoder.name!r}")
+        )
         waiting.clear()
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
@@ -116,7 +120,7 @@ def _compute(
                 lost[m, i] = reason
             else:
                 keys[i] = key
-                if key not in kept:
+                if key not in store:
                     waiting[key] = loaded
             if len(waiting) == batch:
                 compute()
@@ -127,7 +131,7 @@ def _compute(
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, window: int) -> Iterator:
-    """The results in order; `window` items are worked on ahead of the one that is asked for."""
+    """The results in order, while threads work on the next `window` items."""
     waiting: deque = deque()
     for item in items:
         waiting.append(pool.submit(work, item))
@@ -137,17 +141,17 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, window: in
         yield waiting.popleft().result()
 
 
-def _sequences(made: Tensor | Sequence[Tensor], n: int, who: str) -> list[np.ndarray]:
-    made = made.cpu() if isinstance(made, Tensor) else made  # once, not row by row
-    made = [torch.atleast_2d(torch.as_tensor(x)).float().cpu().numpy() for x in made]
-    if len(made) != n or any(x.ndim != 2 or 0 in x.shape for x in made):
-        shapes = ", ".join(str(x.shape) for x in made[:3])
+def _sequences(features: Tensor | Sequence[Tensor], n: int, who: str) -> list[np.ndarray]:
+    features = features.cpu() if isinstance(features, Tensor) else features  # once, not row by row
+    arrays = [torch.atleast_2d(torch.as_tensor(x)).float().cpu().numpy() for x in features]
+    if len(arrays) != n or any(x.ndim != 2 or 0 in x.shape for x in arrays):
+        shapes = ", ".join(str(x.shape) for x in arrays[:3])
         raise DataError(
-            f"{who} made {len(made)} features of {n} contents ({shapes}, ...), expected (frames, width) each"
+            f"{who} made {len(arrays)} features of {n} contents ({shapes}, ...), expected (frames, width) each"
         )
-    if not all(np.isfinite(x).all() for x in made):
+    if not all(np.isfinite(x).all() for x in arrays):
         raise DataError(f"{who} made NaN or infinity; correct it, or let its `load` raise for what it cannot encode")
-    return made
+    return arrays
 
 
 def _dataset(
@@ -158,28 +162,27 @@ def _dataset(
     observed: dict[str, Tensor],
     lost: dict[tuple[str, int], str],
 ) -> Dataset:
-    some = torch.stack([f.any(1) for f in observed.values()]).any(0)
-    kept = some.nonzero().flatten().tolist()
-    told = [f"{m} {_shown(rows, m, i)} of {rows.ids[i]!r} counts as missing: {r}" for (m, i), r in lost.items()]
-    told += [f"{rows.ids[i]!r} is dropped: it has no content" for i in range(len(some)) if not some[i]]
+    kept = torch.stack([f.any(1) for f in observed.values()]).any(0)
+    notes = [f"{m} {_content(rows, m, i)} of {rows.ids[i]!r} counts as missing: {r}" for (m, i), r in lost.items()]
+    notes += [f"{rows.ids[i]!r} is dropped: it has no content" for i in range(len(kept)) if not kept[i]]
     warned = list(rows.warnings)
     for m in features:
-        named, gone = sum(c is not None for c in rows.contents[m]), sum(name == m for name, _ in lost)
-        if gone:
-            warned.append(f"{m}: {gone} of {named} could not be read and count as missing")
-    if len(kept) < len(some):
-        warned.append(f"{len(some) - len(kept)} of {len(some)} rows had no content and were dropped")
+        named, unread = sum(c is not None for c in rows.contents[m]), sum(name == m for name, _ in lost)
+        if unread:
+            warned.append(f"{m}: {unread} of {named} could not be read and count as missing")
+    if not kept.all():
+        warned.append(f"{int((~kept).sum())} of {len(kept)} rows had no content and were dropped")
     used = {m: encoders[m] for m in features}
     return Dataset(
         name=name,
         task=rows.task,
-        features={m: x if len(kept) == len(some) else x[some] for m, x in features.items()},
-        observed={m: f[some] for m, f in observed.items()},
-        target=rows.target[some],
+        features={m: x if kept.all() else x[kept] for m, x in features.items()},  # indexing copies
+        observed={m: f[kept] for m, f in observed.items()},
+        target=rows.target[kept],
         label_names=rows.label_names,
-        ids=np.array(rows.ids)[kept],
-        split=np.array(rows.split)[kept],
-        group=None if rows.group is None else np.array(rows.group)[kept],
+        ids=np.array(rows.ids)[kept.numpy()],
+        split=np.array(rows.split)[kept.numpy()],
+        group=None if rows.group is None else np.array(rows.group)[kept.numpy()],
         provenance={
             "features": {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()},
             "feature_sources": {m: f"{m} of {Path(rows.where).name}" for m in used},
@@ -189,38 +192,37 @@ def _dataset(
                 for package in sorted({e.package for e in used.values()})
             ],
             "split_source": rows.split_source,
-            "derived": [*rows.derived, *told],
+            "derived": [*rows.derived, *notes],
         },
     )
 
 
-def _shown(rows: Manifest, m: str, i: int) -> str:
+def _content(rows: Manifest, m: str, i: int) -> str:
     content = rows.contents[m][i]
     return repr(content[:40] if isinstance(content, str) else str(content.relative_to(rows.folder)))
 
 
-def _given(spec: str) -> tuple[str, Encoder]:
-    """An encoder of the command line: MODALITY=MODULE:NAME, where NAME is an Encoder or a callable."""
+def _custom(spec: str) -> tuple[str, Encoder]:
+    """An encoder from the command line: MODALITY=MODULE:NAME, where NAME is an Encoder or a callable."""
     parts = re.fullmatch(rf"({'|'.join(MODALITIES)})=([\w.]+):(\w+)", spec)
     if not parts:
         raise DataError(f"--encoder {spec!r} is not MODALITY=MODULE:NAME with a modality of {', '.join(MODALITIES)}")
-    m, module, name = parts.groups()
+    m, name, attribute = parts.groups()
     try:
-        found = importlib.import_module(module)
-        call = getattr(found, name)
+        module = importlib.import_module(name)
+        call = getattr(module, attribute)
     except (ImportError, AttributeError) as e:
         raise DataError(f"--encoder {spec!r}: {e}; name a module that Python finds and something in it") from e
-    mark = hashlib.sha256(Path(found.__file__).read_bytes()).hexdigest()
-    return m, call if isinstance(call, Encoder) else custom(call, f"{module}:{name}", mark)
+    return m, call if isinstance(call, Encoder) else custom(call, f"{name}:{attribute}", sha256(Path(module.__file__)))
 
 
 def _encoders(options: argparse.Namespace, needed: Iterable[str]) -> dict[str, Encoder]:
-    found = {m: e for m, e in map(_given, options.encoder) if m in needed}
+    encoders = {m: e for m, e in map(_custom, options.encoder) if m in needed}
     if options.text_model and "text" in needed:
-        found["text"] = tokens(options.text_model, options.max_tokens, device=options.device)
-    if {"text", "image"} & set(needed) - set(found):
-        found = clip_encoders(options.clip, options.weights, device=options.device) | found
-    return found
+        encoders["text"] = tokens(options.text_model, options.max_tokens, device=options.device)
+    if {"text", "image"} & set(needed) - set(encoders):
+        encoders = clip_encoders(options.clip, options.weights, device=options.device) | encoders
+    return encoders
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -228,14 +230,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="a CSV manifest, a folder with manifest.csv, or MM-IMDb's folder")
     parser.add_argument("--out", type=Path, required=True, help="the archive to write (.npz)")
     parser.add_argument("--task", choices=TASKS, help="default: decided by the labels")
-    parser.add_argument("--clip", default="ViT-B-32", help="a name that open_clip knows, or local-dir:FOLDER")
-    parser.add_argument("--weights", default="openai", help="of CLIP: a tag that open_clip knows, or a checkpoint")
-    parser.add_argument("--text-model", help="transformers model, for token features in place of CLIP's text vector")
+    parser.add_argument("--clip", default="ViT-B-32", help="a name of open_clip, or local-dir:FOLDER")
+    parser.add_argument("--weights", default="openai", help="of CLIP: a tag of open_clip, or a checkpoint")
+    parser.add_argument("--text-model", help="transformers model for token features, instead of CLIP's text vector")
     parser.add_argument("--max-tokens", type=int, default=128, help="of --text-model; longer texts are cut")
     parser.add_argument(
         "--encoder", action="append", default=[], metavar="MODALITY=MODULE:NAME", help="a torch callable"
     )
-    parser.add_argument("--cache", type=Path, help="folder of what was computed (default: ~/.cache/mmlib/encoded)")
+    parser.add_argument("--cache", type=Path, help="folder for computed features (default: ~/.cache/mmlib/encoded)")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", help="default: cuda where there is one")
     parser.add_argument("--half", action="store_true", help="features as float16")
@@ -262,7 +264,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"  {m}: {int(data.present[m].sum())} of {len(data)} rows, (T, d) = {tuple(x.shape[1:])}")
     print(*data.provenance["warnings"], *data.provenance["derived"], sep="\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What turns texts, pictures and whatever else into features: CLIP, language models, any callable."""
+"""Encoders that turn texts, pictures and other contents into features: CLIP, language models, any callable."""
 
 import io
 import math
@@ -12,22 +12,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mmlib import hub
 from mmlib.data.checks import DataError
 from mmlib.files import fingerprint
-from mmlib.hub import mend_torchvision
 
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # what Pillow reads itself: for EPS it would run Ghostscript
-_LONGEST = 100  # sides of a picture: a thin one passes Pillow's limit and becomes huge when its short side is enlarged
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # without EPS, for which Pillow would run Ghostscript
+_LONGEST = 100  # ratio of the sides: a thin picture passes Pillow's limit and becomes huge when its short side grows
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What turns the contents of one modality into features.
+    """Turns the contents of one modality into features.
 
-    name: for the provenance. fingerprint: over everything that the features depend on, weights and settings.
-    run: a list of loaded contents to (n, d), (n, T, d) or n tensors (T, d).
-    load: a text, or the bytes of a file, to what `run` takes; in a thread. What it raises on counts as missing.
-    package: the one on PyPI that it runs in.
+    name: for the provenance. fingerprint: of all weights and settings that the features depend on.
+    run: takes a list of loaded contents, returns (n, d), (n, T, d) or n tensors (T, d).
+    load: takes a text or the bytes of a file, returns a content for `run`. It runs in a thread; a content for which it
+        raises counts as missing.
+    package: the PyPI package of the model.
     """
 
     name: str
@@ -40,38 +41,36 @@ class Encoder:
 def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: str | None = None) -> dict[str, Encoder]:
     """The image and the text encoder of a CLIP model: one vector each, in the same space, not normalised.
 
-    model: a name that open_clip knows, or local-dir:FOLDER with open_clip_config.json and weights.
-    weights: a tag that open_clip knows (and downloads), or a checkpoint; OpenAI's own need ViT-B-32-quickgelu when given
-    as a file. Not used with a folder.
+    model: a name in open_clip.list_pretrained(), or local-dir:FOLDER with open_clip_config.json and weights.
+    weights: a tag in that list, which is downloaded, or a checkpoint (a file of OpenAI's own weights needs the model
+        ViT-B-32-quickgelu). Not used with a folder.
 
     Raises DataError for a model that cannot be loaded.
     """
-    mend_torchvision()
-    import open_clip
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
+    open_clip = hub.open_clip()
     local = ":" in model
     name = model if local else model.replace("/", "-")
     tag = {} if local else open_clip.get_pretrained_cfg(name, weights)
-    Image.init()  # registers its formats, which threads at once had better not
+    Image.init()  # registers its formats before the threads start
     device = _device(device)
     try:
         net = open_clip.create_model(
             name,
             None if local else weights,
             device=device,
-            force_quick_gelu=tag.get("quick_gelu", False),  # open_clip only warns that the activation is a wrong one
+            force_quick_gelu=tag.get("quick_gelu", False),  # open_clip would only warn of the wrong activation
             require_pretrained=True,
         ).eval()
         tokenizer = open_clip.get_tokenizer(name)
-    except Exception as e:  # from six libraries
+    except Exception as e:  # six libraries raise errors of their own
         raise DataError(
             f"CLIP {model!r} with weights {weights!r} cannot be loaded ({e}); give a name and tag of "
             "open_clip.list_pretrained(), a checkpoint as weights, or local-dir:FOLDER as model"
         ) from e
     preprocessing = open_clip.get_model_preprocess_cfg(net)
+    config = open_clip.transform.PreprocessCfg(**preprocessing)
     # Pictures stay bytes until they are on the device.
-    *geometry, _, normalize = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False).transforms
+    *geometry, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
 
     def images(pictures: list[np.ndarray]) -> Tensor:
         pixels = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).contiguous()
@@ -100,19 +99,16 @@ def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: s
 
 
 def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> Encoder:
-    """The last hidden states of a transformers model, one vector per token, special tokens too.
+    """The last hidden states of a transformers model, one vector for each token, special tokens included.
 
     model: a folder with model and tokenizer, or a name on the hub. max_tokens: longer texts are cut.
 
     Raises DataError for a model that cannot be loaded or reads fewer tokens.
     """
-    mend_torchvision()
-    from transformers import AutoModel, AutoTokenizer
-
-    device = _device(device)
+    transformers, device = hub.transformers(), _device(device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        net = AutoModel.from_pretrained(model, use_safetensors=True).to(device).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        net = transformers.AutoModel.from_pretrained(model, use_safetensors=True).to(device).eval()
     except (OSError, ValueError) as e:
         raise DataError(
             f"text model {model!r} is neither a folder with model and tokenizer nor a name on the hub"
@@ -122,9 +118,9 @@ def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> E
         raise DataError(f"max_tokens is {max_tokens}; text model {model!r} reads 1 to {longest}")
 
     def run(batch: list[str]) -> list[Tensor]:
-        said = tokenizer(batch, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt").to(device)
-        states = net(**said).last_hidden_state.cpu()
-        return [state[mask] for state, mask in zip(states, said["attention_mask"].bool().cpu())]
+        inputs = tokenizer(batch, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt").to(device)
+        states = net(**inputs).last_hidden_state.cpu()
+        return [state[mask] for state, mask in zip(states, inputs["attention_mask"].bool().cpu())]
 
     vocabulary = sorted(tokenizer.get_vocab().items())
     mark = fingerprint(net.state_dict(), (net.config.to_json_string(), repr(tokenizer), vocabulary, max_tokens))
@@ -132,9 +128,9 @@ def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> E
 
 
 def custom(run: Callable[[list], Tensor | Sequence[Tensor]], name: str, mark: str = "", load=None) -> Encoder:
-    """Any torch callable as encoder; see Encoder for what it takes and gives.
+    """Any torch callable as `Encoder`, whose docstring says what run and load take and return.
 
-    mark: changed whenever the features would change; the weights of an nn.Module count by themselves.
+    mark: a text to change whenever the features change; the weights of an nn.Module are part of the fingerprint anyway.
 
     Raises DataError for a plain function without a mark.
     """
@@ -155,6 +151,6 @@ def _picture(content: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=_FORMATS)
     if max(image.size) > _LONGEST * min(image.size):
         raise ValueError(f"{image.width} x {image.height} pixels are no picture")
-    if image.mode in ("1", "P"):  # these Pillow would scale by picking single pixels
+    if image.mode in ("1", "P"):  # Pillow would scale these modes by picking single pixels
         return image.convert("RGBA" if "transparency" in image.info else "RGB")
     return image

@@ -1,4 +1,4 @@
-"""Rows of raw data, all checked before anything is read: a CSV file, a folder, or a list of mappings."""
+"""Rows of raw data from a CSV file, a folder or a list of mappings, all checked before any content is read."""
 
 import csv
 import hashlib
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmlib.data.checks import SPLITS, TASKS, DataError
+from mmlib.releases import mmimdb
 
 MODALITIES = ("text", "image", "audio")
 NOT_THERE = "is not there"
@@ -22,10 +23,10 @@ Content = str | Path  # a text or a file
 
 @dataclass(frozen=True)
 class Manifest:
-    """Rows that were checked, before anything is read or computed.
+    """Checked rows of raw data, whose contents are not yet read.
 
-    where: what messages call them. contents: per modality one text, file or None for each row.
-    lost: per modality and row why a content named there counts as missing. folder: where the files are.
+    where: their name in messages. contents: per modality one text, file or None for each row.
+    lost: per modality and row the reason why a content counts as missing. folder: the folder of the files.
     """
 
     where: str
@@ -44,21 +45,20 @@ class Manifest:
 
 
 def manifest(source: Path | str | Sequence[Mapping], *, folder: Path | str = ".", task: str | None = None) -> Manifest:
-    """The rows of a CSV file, of a folder, or of a list of mappings, all of them checked.
+    """The checked rows of a CSV file, of a folder, or of a list of mappings.
 
-    task: decided by the labels unless given: numbers are regression, 'a|b|c' (or a list) multilabel, other text multiclass.
-    folder: where the paths of a list of mappings start and must stay. `genres` will do for `label` there.
+    task: by default, numeric labels mean regression, 'a|b|c' (or a list) multilabel, and other texts multiclass.
+    folder: all paths in a list of mappings are relative to it and inside it. `genres` may replace `label` there.
 
-    Without splits the hash of the id (of the group, if there is one) puts 70 % into train, 10 % into valid, 20 % into test.
+    Without splits, the hash of the group (or of the id, without groups) puts 70 % of the rows into train, 10 % into valid
+    and 20 % into test.
 
-    Raises DataError with the first thing that is wrong. A file that is not there is nothing wrong, it counts as missing.
+    Raises DataError for the first error. A file that does not exist is no error: it counts as missing.
     """
     if isinstance(source, Path | str):
         source = Path(source)
         if (source / "split.json").exists() and not (source / "manifest.csv").exists():
-            from mmlib.releases import mmimdb
-
-            where, folder = source.resolve(), source.resolve()
+            where = folder = source.resolve()
             rows = mmimdb.manifest(folder)
         else:
             where = source / "manifest.csv" if source.is_dir() else source
@@ -98,7 +98,7 @@ def _read_csv(path: Path) -> list[dict]:
 
 
 def _row(row: Mapping) -> dict:
-    """The row with one spelling for everything that is not there: None."""
+    """The row with None for every missing value."""
     row = {"label": row["genres"], **row} if "genres" in row else dict(row)
     return {k: None if v != v or isinstance(v, str) and not v.strip() else v for k, v in row.items()}  # NaN: pandas
 

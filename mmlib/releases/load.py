@@ -1,4 +1,4 @@
-"""`load`: whichever public release lies at a path, as a Dataset that says which one it was."""
+"""`load` recognises the public release at a path and reads it."""
 
 from pathlib import Path
 
@@ -9,41 +9,40 @@ from mmlib.files import sha256
 from mmlib.releases import mintrec, mmimdb, mmin, mmsa, mult, multibench, safe_pickle
 from mmlib.releases.fetch import RELEASES
 
-PICKLES = (mmsa, mult, multibench)  # told apart by their keys
-FILES = (mmin, mintrec, mmimdb)  # by the names of their files
+PICKLES = (mmsa, mult, multibench)  # recognised by their keys
+FILES = (mmin, mintrec, mmimdb)  # recognised by the names of their files
 
 
 def load(path: Path | str, **options) -> Dataset:
     """The data set at this path: a feature archive, or a release of MMSA, MulT, MultiBench, MMIN, MIntRec or MM-IMDb.
 
-    options: of the reader that fits, such as fold=2 for MMIN. provenance["release"] names the reader, and for a pickle
-    "sha256" is its hash, "published" whether that is one that the release's makers published (None where they published
-    none). Pickles are read without running anything (mmlib.releases.safe_pickle).
+    options: arguments of the reader, such as fold=2 for MMIN. provenance["release"] names the release. For a pickle,
+    provenance["sha256"] is its SHA-256, and "published" is True where its makers published this SHA-256, False where
+    they published others, None where they published none. Pickles are read without running them
+    (mmlib.releases.safe_pickle).
 
-    Raises DataError where nothing is there, no reader fits, or the one that fits finds something amiss.
+    Raises DataError where the path does not exist, no reader fits, or the file differs from the release.
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(
-            f"{path}: there is nothing; python -m mmlib.releases.fetch says where each release is to be had"
-        )
+        raise DataError(f"{path}: there is nothing; python -m mmlib.releases.fetch says where to get each release")
     for reader in FILES:
         if reader.fits(path):
-            return _told(reader.dataset(path, **options), reader.NAME)
+            return _announced(reader.dataset(path, **options), reader.NAME)
     if path.is_dir():
         raise DataError(f"{path}: is a folder of none of the releases {', '.join(r.NAME for r in FILES)}")
     with open(path, "rb") as file:
         head = file.read(4)
     if head[:2] == b"PK":
-        return _told(archive.read(path, **options), "feature archive")
+        return _announced(archive.read(path, **options), "feature archive")
     content = safe_pickle.load(path)
     for reader in PICKLES:
         if reader.fits(content):
             data = reader.dataset(content, path, **options)
             data.provenance["sha256"] = sha256(path)
-            known = [r.sha256 for name, r in RELEASES.items() if name.startswith(reader.NAME.lower()) and r.sha256]
-            data.provenance["published"] = data.provenance["sha256"] in known if known else None
-            return _told(data, reader.NAME)
+            hashes = [r.sha256 for name, r in RELEASES.items() if name.startswith(reader.NAME.lower()) and r.sha256]
+            data.provenance["published"] = data.provenance["sha256"] in hashes if hashes else None
+            return _announced(data, reader.NAME)
     keys = f"keys {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else type(content).__name__
     raise DataError(
         f"{path}: is a pickle with {keys}, which is none of the releases {', '.join(r.NAME for r in PICKLES)}; make a "
@@ -51,7 +50,7 @@ def load(path: Path | str, **options) -> Dataset:
     )
 
 
-def _told(data: Dataset, release: str) -> Dataset:
+def _announced(data: Dataset, release: str) -> Dataset:
     data.provenance["release"] = release
     other = data.provenance.get("published") is False
     print(f"{data.where}: {release}{', not a file as published' if other else ''}, {len(data)} rows, "

@@ -22,7 +22,7 @@ from mmlib.releases.sequences import dropped, repaired_rows, small_file, stacked
 NAME = "MIntRec"
 INTENTS = tuple(MINTREC_INTENTS)
 LENGTHS = {"text": 30, "audio": 480, "vision": 230}
-"""Where the official loader ends a sequence."""
+"""The lengths at which the official loader cuts a sequence."""
 
 _TABLES = {"train.tsv": ("train", 1334), "dev.tsv": ("valid", 445), "test.tsv": ("test", 445)}
 _COLUMNS = ("season", "episode", "clip", "text", "label")
@@ -47,23 +47,23 @@ def fits(path: str | Path) -> bool:
 
 
 def texts(path: str | Path) -> dict[str, str]:
-    """The transcript of every clip by its id: what a text encoder needs to make dataset's `text`."""
+    """The transcript of every clip by its id, from which a text encoder makes the `text` of `dataset`."""
     return {clip.id: clip.text for clip in _clips(Path(path))}
 
 
 def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = None) -> Dataset:
     """Audio and vision features, and text features where given; the ids are season_episode_clip.
 
-    text: (frames, width) for each id, as an encoder makes them of `texts(path)`; the release has raw transcripts only.
+    text: features (frames, width) for each id, made by an encoder from `texts(path)`; the release has only transcripts.
 
-    Sequences are cut at the official lengths, LENGTHS. (The official loader indexes where it should slice, which shows
-    only in longer ones.) A clip that a file lacks, or has only zeros for, has no such modality; one without any is
-    dropped.
+    Sequences are cut at the official lengths, LENGTHS. (The official loader indexes longer ones instead of cutting
+    them.) If a file lacks a clip or has only zeros for it, the clip has no such modality; a clip without any modality
+    is dropped.
 
     provenance: file, name, release, features per modality, split_source, repaired (numbers per modality that were NaN or
     infinite and became 0), warnings, licence_note.
 
-    Raises DataError for whatever is not as the release has it.
+    Raises DataError for anything that differs from the release.
     """
     path = Path(path)
     clips = _clips(path)
@@ -122,7 +122,7 @@ def _clips(path: Path) -> list[Clip]:
 
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
-    """Line number and fields of every clip; quotation marks are part of the transcript, as for the official loader."""
+    """Line number and fields of every clip; quotation marks are part of the transcript, as in the official loader."""
     content = small_file(file, _TABLE_BYTES)
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")

@@ -1,7 +1,7 @@
 """MM-IMDb (film posters and plots, genres) as its authors distribute it: features in one HDF5 file, or the raw folder.
 
-multimodal_imdb.hdf5 gives a data set at once. The raw folder (split.json, dataset/<id>.json and .jpeg) gives a
-manifest, from which an encoder makes features.
+`dataset` reads multimodal_imdb.hdf5. `manifest` reads the raw folder (split.json, dataset/<id>.json and .jpeg), for an
+encoder that makes features.
 """
 
 import json
@@ -23,7 +23,7 @@ from mmlib.releases.sequences import dropped, real_frames, repaired, small_file
 
 NAME = "MM-IMDb"
 GENRES = tuple(MMIMDB_GENRES)[:23]
-"""The genres of the benchmark, most frequent first; it drops the four rare ones."""
+"""The genres of the benchmark, the most frequent first; the benchmark drops the four rarest of the release."""
 
 SIZES = {"train": 15_552, "valid": 2_608, "test": 7_799}
 """Films of each split, which follow one another in the HDF5 file."""
@@ -40,7 +40,7 @@ _SPLIT_BYTES, _FILM_BYTES = 2**24, 2**20
 class Manifest(list[dict[str, Any]]):
     """The films of the raw release: id, text or None, image file or None, list of genres, split.
 
-    warnings: what was missing or dropped.
+    warnings: the numbers of films that lack something or were dropped.
     """
 
     def __init__(self, films: list[dict[str, Any]], warnings: list[str]):
@@ -49,7 +49,7 @@ class Manifest(list[dict[str, Any]]):
 
 
 def fits(path: str | Path) -> bool:
-    """Whether this is the HDF5 file (whatever stands around imdb in its name), a folder with it, or the raw folder."""
+    """Whether this is the HDF5 file (its name must contain imdb), a folder with it, or the raw folder."""
     file = _features_file(path)
     return bool(re.search(r"imdb.*\.(hdf5|h5)$", file.name, re.IGNORECASE)) and os.path.isfile(file) or _is_raw(path)
 
@@ -59,16 +59,16 @@ def dataset(
 ) -> Dataset:
     """The features of the HDF5 release: word2vec of the plot as text, VGG of the poster as image; genres multilabel.
 
-    split: train, valid or test for each row, where the file is not the complete one.
-    label_names: the genre of each column. The file does not say; in the complete one every genre has a different
-        number of films, so that the published numbers name the columns. Otherwise the columns are only numbered.
+    split: train, valid or test for each row, for a file that is not complete.
+    label_names: the genre of each column, which the file does not contain. By default, the published number of films of
+        each genre names the columns of a complete file; the columns of another file are only numbered.
 
-    A row of zeros is a missing modality; a film without any is dropped.
+    A row of zeros is a missing modality; a film without any modality is dropped.
 
     provenance: file, name, release, features per modality, split_source, repaired (numbers per modality that were NaN or
     infinite and became 0), warnings, licence_note.
 
-    Raises DataError for whatever is not as the release has it.
+    Raises DataError for anything that differs from the release.
     """
     path = _features_file(path)
     if _is_raw(path):
@@ -115,13 +115,13 @@ def dataset(
 def manifest(path: str | Path, plot: int = 0) -> Manifest:
     """The films of the raw release, for an encoder; the genres are the benchmark's 23.
 
-    plot: which of a film's plots is its text, counted from 0. A film is one row: making a row of each plot would
+    plot: the number of the plot, from 0, that is the text of a film. A film is one row: one row for each plot would
         multiply films and change every missing rate.
 
-    A missing plot or poster is a missing modality. Films without a genre of the 23 (so those without json too) or
-    without any modality are dropped. All of these are counted in `warnings`.
+    A missing plot or poster is a missing modality. Films without any of the 23 genres (all films without json, for
+    example) or without any modality are dropped. `warnings` counts all of them.
 
-    Raises DataError for whatever is not as the release has it.
+    Raises DataError for anything that differs from the release.
     """
     path = Path(path)
     if plot < 0:
@@ -168,7 +168,7 @@ def _splits(path: Path, n: int, split: Sequence[str] | np.ndarray | None) -> np.
 
 
 def _names(path: Path, target: np.ndarray, given: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
-    """The genre of each column: as given, else told by its number of films, else a number and a warning."""
+    """The genre of each column: as given, else by its number of films, else a number and a warning."""
     if given is not None:
         if len(set(given)) != len(GENRES) or len(given) != len(GENRES):
             raise DataError(
@@ -184,7 +184,7 @@ def _names(path: Path, target: np.ndarray, given: Sequence[str] | None) -> tuple
 
 
 def _split_ids(file: Path) -> list[tuple[str, str]]:
-    """Id and split of every film; ids become file names, so that they may hold letters and digits only."""
+    """Id and split of every film; only letters and digits are allowed, because ids become file names."""
     entry, films = _json(file, _SPLIT_BYTES), {}
     for key, split in _RAW_SPLITS.items():
         if key not in entry:

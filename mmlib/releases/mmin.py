@@ -45,17 +45,18 @@ def dataset(
 ) -> Dataset:
     """The splits of one fold.
 
-    normalise: audio minus the fold's mean over its deviation, both from the release's file, as MMIN's loader does.
-    label_names: the class of each column of the labels. The release does not say; where it is complete, the published
-        number of utterances of each class is the check.
+    normalise: audio minus the mean of the fold, divided by its standard deviation, as in MMIN's loader; the release has a
+        file with both.
+    label_names: the class of each column of the labels, which the release does not contain. If it is complete, the
+        published number of utterances of each class is the check.
 
-    group is the dialogue; order is the number in the id, which is counted for each speaker anew. An utterance that a
-    file lacks, or has only zeros for, has no such modality; one without any modality is dropped.
+    group is the dialogue; order is the number in the id, which counts the utterances of one speaker. If a file lacks an
+    utterance or has only zeros for it, the utterance has no such modality; one without any modality is dropped.
 
     provenance: file, name, release, features per modality, split_source, repaired (numbers per modality that were NaN or
     infinite and became 0), warnings, licence_note.
 
-    Raises DataError for whatever is not as the release has it.
+    Raises DataError for anything that differs from the release.
     """
     path, label_names = Path(path), tuple(label_names)
     ids, split, target = _targets(path, fold)
@@ -69,7 +70,7 @@ def dataset(
         for m, column in arrays.items():
             # MMIN writes zeros where it found no face.
             rows[m], broken[m] = repaired_rows(None if a is None else files[m].read(a) for a in column)
-    with np.errstate(all="ignore"):  # the Dataset refuses what overflows
+    with np.errstate(all="ignore"):  # the Dataset refuses infinite values
         rows["audio"] = [None if x is None else (x - mean) / std for x in rows["audio"]]
 
     kept, features, observed = stacked(rows, path)
@@ -140,12 +141,12 @@ def _names(file: Path, n: int) -> np.ndarray:
 
 
 def _npy(file: Path) -> np.ndarray:
-    """Mapped, not loaded: a false size is noticed before anything is allocated, and no object is unpickled."""
+    """The array, memory-mapped: a false size is an error before memory is allocated, and no object is unpickled."""
     try:
         return np.lib.format.open_memmap(file, mode="r")
     except OSError as problem:
         raise cannot_open(file, problem) from problem
-    except Exception as problem:  # numpy raises several types on damaged headers
+    except Exception as problem:  # numpy raises several types for damaged headers
         raise DataError(f"{file}: is no plain .npy array ({problem}); get the release's file again") from problem
 
 
@@ -161,7 +162,7 @@ def _parts(path: Path, fold: int, name: str) -> tuple[str, str, str, int]:
 
 
 def _check_names(path: Path, target: np.ndarray, label_names: tuple[str, ...]) -> None:
-    """The complete release tells by its counts which class is which."""
+    """Compares the names with the counts of the classes, if the release is complete."""
     if len(label_names) != len(LABELS) or len(set(label_names)) != len(LABELS):
         raise DataError(f"{path}: label_names is {label_names}, the labels have {len(LABELS)} columns; name each once")
     counts = np.bincount(target, minlength=len(LABELS)).tolist()

@@ -1,4 +1,4 @@
-"""What the pickled releases of MMSA, MulT and MultiBench share: a dict of splits, each a dict of fields, to a Dataset."""
+"""The pickled releases of MMSA, MulT and MultiBench have one layout: a dict of splits, each of them a dict of fields."""
 
 import re
 from collections import Counter
@@ -47,8 +47,8 @@ class Modality(NamedTuple):
 
     x: Float[Tensor, "N T d"]
     observed: Bool[Tensor, "N T"]
-    repaired: int  # values that were infinite or NaN
-    astray: int  # rows that had values in their padding
+    repaired: int  # number of values that were infinite or NaN
+    astray: int  # number of rows that had values in their padding
 
 
 def has(content: object, field: str) -> bool:
@@ -62,7 +62,7 @@ def shape(content: object, field: str) -> tuple[int, ...]:
 
 
 def id_form(content: object) -> Shape:
-    """One id for each row, in as many parts as the first split has."""
+    """The shape of the ids: one for each row, with as many parts as in the first split."""
     return ("rows", *shape(content, "id")[1:])
 
 
@@ -76,12 +76,12 @@ def checked(
 ) -> dict[str, Fields]:
     """The fields of each split as arrays.
 
-    form: the shape of each field. A text in it stands for a size that is free, but not 0, and the same wherever it
-        occurs: that of "rows" within a split, any other in all splits.
+    form: the shape of each field. A text in it stands for any size except 0. The size of "rows" is the same for all
+        fields of a split, the size of any other text for all fields of all splits.
     Raises DataError for a split or field that is missing, has another shape or does not hold numbers (id may be texts).
     """
-    known = " or ".join(f"{s.name} {'/'.join(map(str, s.widths.values()))}" for s in sources)
-    remedy = f"{release} has text/audio/vision {known}: download it again, or make a Dataset of arrays of your own"
+    widths = " or ".join(f"{s.name} {_slashes(s.widths.values())}" for s in sources)
+    remedy = f"{release} has text/audio/vision {widths}: download it again, or make a Dataset of arrays of your own"
 
     def fail(split: str, field: str, message: str):
         raise DataError(f"{path}: split {split!r}, field {field!r}: {message}; {remedy}")
@@ -117,15 +117,16 @@ def stacked(splits: dict[str, Fields], field: str) -> np.ndarray:
 
 
 def modality(splits: dict[str, Fields], field: str, observed: Bool[Tensor, "N T"] | None = None) -> Modality:
-    """A modality without broken numbers, zero in its padding.
+    """A modality with NaN and infinity repaired, and zero in its padding.
 
-    observed: the real frames where the release says so; else they are told from zeros. A row of zeros has none either way.
+    observed: the mask of real frames, for a release that contains it; without it, `real_frames` finds them. A row of
+        zeros never has real frames.
     """
     parts = [repaired(splits[split][field].astype(np.float32, copy=False)) for split in SPLITS]
     x = torch.from_numpy(np.concatenate([part for part, _ in parts]))
-    seen = (x != 0).any(2)
-    observed = real_frames(x) if observed is None else observed & (observed & seen).any(1, keepdim=True)
-    astray = int((seen & ~observed).any(1).sum())
+    nonzero = (x != 0).any(2)
+    observed = real_frames(x) if observed is None else observed & (observed & nonzero).any(1, keepdim=True)
+    astray = int((nonzero & ~observed).any(1).sum())
     x[~observed] = 0
     return Modality(x, observed, sum(count for _, count in parts), astray)
 
@@ -141,9 +142,9 @@ def assembled(
     label_names: tuple[str, ...] = (),
     warnings: Iterable[str] = (),
 ) -> Dataset:
-    """The data set of these parts, multibinary where labels have names and regression elsewhere.
+    """The data set of these parts: multibinary with label_names, regression without.
 
-    Rows without any modality are left out and ids that occur twice within a split get a suffix; warnings count both.
+    Rows without any modality are dropped, and ids that occur twice in a split get a suffix; warnings count both.
     """
     rows = {split: len(splits[split]["text"]) for split in SPLITS}
     split = np.repeat(SPLITS, list(rows.values()))
@@ -218,7 +219,7 @@ def _ids(values: np.ndarray | None, split: str, rows: int) -> list[str]:
 
 
 def _unique(ids: list[str], split: list[str]) -> np.ndarray:
-    """Ids with #2, #3, ... where they occur again within a split; in two splits they stay alike, for Dataset to refuse."""
+    """Ids with #2, #3 and so on where they occur again in a split. Dataset refuses an id that is in two splits."""
     taken, times, unique = set(ids), Counter(), []
     for key in zip(split, ids):
         times[key] += 1
@@ -232,5 +233,5 @@ def _unique(ids: list[str], split: list[str]) -> np.ndarray:
 
 def _videos(ids: list[str]) -> np.ndarray | None:
     """The video of each id of the form video$_$segment or video[segment]; any other id is a video of its own."""
-    found = [re.fullmatch(r"(.+?)(?:\$_\$.*|\[.*\])", name, re.DOTALL) for name in ids]
-    return np.array([m[1] if m else name for m, name in zip(found, ids)], dtype=str) if any(found) else None
+    matches = [re.fullmatch(r"(.+?)(?:\$_\$.*|\[.*\])", name, re.DOTALL) for name in ids]
+    return np.array([m[1] if m else name for m, name in zip(matches, ids)], dtype=str) if any(matches) else None

@@ -166,7 +166,7 @@ def test_classes_are_grouped_by_name():
     assert two.target.tolist() == by_hand and 0 < sum(by_hand) < 40
     for groups in ({"all": ["angry", "sad", "happy"]}, {"a": ["angry", "sad"], "b": ["sad", "happy", "neutral"]}):
         with pytest.raises(
-            DataError, match="groups name the classes .*; each of these once: angry, happy, neutral, sad"
+            DataError, match="groups name the classes .*; name each class once: angry, happy, neutral, sad"
         ):
             data.grouped(groups)
     with pytest.raises(DataError, match="the task is multibinary"):
