@@ -7,10 +7,6 @@ import torch
 _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # its definitions end when it is deleted
 
 
-def auto_model():
-    return transformers().AutoModel
-
-
 def transformers():
     mend_torchvision()
     import transformers

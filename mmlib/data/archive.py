@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from mmlib.data.checks import SPLITS, DataError
+from mmlib.data.checks import SPLITS, DataError, field_error
 from mmlib.data.dataset import Dataset
 from mmlib.files import replacing
 
@@ -120,13 +120,6 @@ def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
     return path
 
 
-def _error(
-    where: str | Path, key: str, message: str, row: int | np.integer | None = None, ids: np.ndarray | None = None
-):
-    place = "" if row is None else f", row {row} (id {str(ids[row])!r})"
-    return DataError(f"{where}: field {key!r}{place}: {message}")
-
-
 @contextmanager
 def _damage(place: str) -> Iterator[None]:
     try:
@@ -151,7 +144,7 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
     headers = _headers(path, archive)
     for key in _REQUIRED:
         if key not in headers:
-            raise _error(path, key, f"is missing; add it, {_SPEC}")
+            raise field_error(path, key, f"is missing; add it, {_SPEC}")
     _check(path, "meta", headers, "unicode", ())
     meta = _parse_meta(path, _load(path, archive, "meta"))
     _check_headers(path, headers, meta)
@@ -184,7 +177,7 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
     )
     rows = _rows(data)
     if meta.get("rows", rows) != rows:
-        raise _error(path, "meta", f"'rows' is {meta['rows']} but split has {rows}; correct the wrong one")
+        raise field_error(path, "meta", f"'rows' is {meta['rows']} but split has {rows}; correct the wrong one")
     return data
 
 
@@ -197,20 +190,22 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
     if sum(info.file_size for info in members) > limit:
         key = max(members, key=lambda info: info.file_size).filename.removesuffix(".npy")
         message = f"declares, with the rest, over {limit} bytes; get the file again, or make a smaller one"
-        raise _error(path, key, message)
+        raise field_error(path, key, message)
     headers = {}
     for info in members:
         key = info.filename.removesuffix(".npy")
         if key == info.filename or key in headers:
-            raise _error(path, key, f"is {'there twice' if key in headers else 'not an .npy member'}; drop it, {_SPEC}")
+            raise field_error(
+                path, key, f"is {'there twice' if key in headers else 'not an .npy member'}; drop it, {_SPEC}"
+            )
         with _damage(f"{path}: field {key!r}"), archive.open(info) as member:
             parse = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(member)]
             shape, _, dtype = parse(member)
             size = member.tell() + math.prod(shape) * dtype.itemsize
         if dtype.hasobject:
-            raise _error(path, key, "holds Python objects, which only a pickle can; store it as a plain array")
+            raise field_error(path, key, "holds Python objects, which only a pickle can; store it as a plain array")
         if size != info.file_size:
-            raise _error(path, key, f"declares {dtype} {shape}, {size} bytes, but has {info.file_size}; {_AGAIN}")
+            raise field_error(path, key, f"declares {dtype} {shape}, {size} bytes, but has {info.file_size}; {_AGAIN}")
         headers[key] = _Header(shape, dtype)
     return headers
 
@@ -222,7 +217,7 @@ def _check(path: Path, key: str, headers: dict[str, _Header], types: str, shape:
     fits = [size == n if isinstance(n, int) else size > 0 for size, n in zip(actual, shape)]
     if kind not in types.split(" or ") or len(actual) != len(shape) or not all(fits):
         message = f"is {kind} {actual}, expected {types} ({', '.join(map(str, shape))}); convert it, {_SPEC}"
-        raise _error(path, key, message)
+        raise field_error(path, key, message)
 
 
 def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
@@ -240,27 +235,27 @@ def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
     for key in headers:
         if key not in expected:
             names = ", ".join(meta["modalities"])
-            raise _error(path, key, f"is no field of an archive with the modalities {names}; drop it, {_SPEC}")
+            raise field_error(path, key, f"is no field of an archive with the modalities {names}; drop it, {_SPEC}")
     for key, (types, shape) in expected.items():
         if key not in headers:
-            raise _error(path, key, f"is missing although meta names the modality; add it, {_SPEC}")
+            raise field_error(path, key, f"is missing although meta names the modality; add it, {_SPEC}")
         _check(path, key, headers, types, shape)
     for m, entry in meta["modalities"].items():
         _, *middle, dim = headers[m].shape
         for name, size in (("dim", dim), ("frames", middle[0] if middle else 1)):
             if entry.get(name) != size:
                 message = f"{name!r} of {m!r} is {entry.get(name)} but the array has {size}; correct it"
-                raise _error(path, "meta", message)
+                raise field_error(path, "meta", message)
 
 
 def _parse_meta(where: str | Path, text: np.ndarray | str) -> dict:
     def fail(message: str):
-        raise _error(where, "meta", f"{message}; {_SPEC}")
+        raise field_error(where, "meta", f"{message}; {_SPEC}")
 
     try:
         meta = json.loads(str(text))
     except (ValueError, RecursionError) as problem:
-        raise _error(where, "meta", f"is not JSON ({problem}); write it with json.dumps") from problem
+        raise field_error(where, "meta", f"is not JSON ({problem}); write it with json.dumps") from problem
     if not isinstance(meta, dict):
         fail("is not a JSON object")
     meta = {key: kind() for key, kind in _NOTES.items()} | meta
@@ -297,7 +292,7 @@ def _mapped(path: Path, archive: zipfile.ZipFile, key: str, folder: Path) -> np.
             return np.load(unpacked, mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError) as problem:
             message = f"cannot be unpacked to {unpacked} ({problem}); make room there, delete it or pass another cache="
-            raise _error(path, key, message) from problem
+            raise field_error(path, key, message) from problem
 
 
 def _frames(path: Path, archive: zipfile.ZipFile, m: str, headers: dict[str, _Header], ids: np.ndarray) -> np.ndarray:
@@ -312,7 +307,7 @@ def _frames(path: Path, archive: zipfile.ZipFile, m: str, headers: dict[str, _He
         (~present & (length > 0), f"is not 0 although {m}_present is False; correct one of them"),
     ):
         for row in np.flatnonzero(bad)[:1]:
-            raise _error(path, key, message, row, ids)
+            raise field_error(path, key, message, row, ids)
     return np.arange(observed) < length[:, None]
 
 
@@ -320,7 +315,7 @@ def _meta(data: Dataset) -> dict:
     texts = {key: data.provenance.get(key, {}) for key in ("features", "feature_sources")}
     for key, text in texts.items():
         if not isinstance(text, dict):
-            raise _error(data.where, "provenance", f"{key!r} must give a text for each modality, as a dict")
+            raise field_error(data.where, "provenance", f"{key!r} must give a text for each modality, as a dict")
     modalities = {}
     for m, x in data.features.items():
         notes = {"features": texts["features"].get(m, ""), "source": texts["feature_sources"].get(m, "")}
@@ -343,7 +338,7 @@ def _column(where: str, name: str, values: np.ndarray) -> np.ndarray:
     if _COLUMNS.get(name, "unicode") == "unicode":
         return values
     if (values.astype(np.int32) != values).any():
-        raise _error(where, name, "has values beyond int32; renumber them")
+        raise field_error(where, name, "has values beyond int32; renumber them")
     return values.astype(np.int32)
 
 
@@ -354,7 +349,7 @@ def _frames_first(where: str, m: str, observed: torch.Tensor, ids: np.ndarray) -
     gaps = (observed.gather(1, order) != (steps < observed.sum(1, keepdim=True))).any(1)
     for row in gaps.nonzero()[:1].flatten().tolist():
         message = "has padding between its frames, for which an archive has no field; mark it as real or take it out"
-        raise _error(where, m, message, row, ids)
+        raise field_error(where, m, message, row, ids)
     return order
 
 
@@ -365,7 +360,9 @@ def _chunks(where: str, m: str, x: torch.Tensor, order: torch.Tensor, dtype: np.
         with np.errstate(over="ignore"):
             chunk = x[start : start + step].cpu().gather(1, index).numpy().astype(dtype)
         for row in np.flatnonzero(np.isinf(chunk).any((1, 2)))[:1]:
-            raise _error(where, m, "has a value beyond float16 (65504); scale it or use half=False", start + row, ids)
+            raise field_error(
+                where, m, "has a value beyond float16 (65504); scale it or use half=False", start + row, ids
+            )
         yield chunk
 
 

@@ -1,5 +1,6 @@
 """DataError, and the checks of a Dataset: columns, splits, ids, target and features."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,14 @@ class DataError(ValueError):
     """Data cannot be used as they are. The message names the file, the field, the row and the remedy."""
 
 
+def field_error(
+    where: str | Path, key: str, message: str, row: int | np.integer | None = None, ids: np.ndarray | None = None
+) -> DataError:
+    """The error of a field, or of one row of it; its message names the id of the row, too."""
+    place = "" if row is None else f", row {row} (id {str(ids[row])!r})"
+    return DataError(f"{where}: field {key!r}{place}: {message}")
+
+
 def check_modalities(names: tuple[str, ...], requested: tuple[str, ...], where: str) -> None:
     """Raises DataError unless every requested modality is one of the names."""
     for m in requested:
@@ -30,17 +39,15 @@ def chunk_rows(x: Tensor) -> int:
 
 def check_dataset(data: Any) -> None:
     """Raises DataError for the first thing in a Dataset that would make a later number meaningless."""
-    where, n = data.where, len(data.ids)
 
     def fail(name: str, message: str, row: int | None = None):
-        place = "" if row is None else f", row {row} (id {str(data.ids[row])!r})"
-        raise DataError(f"{where}: field {name!r}{place}: {message}")
+        raise field_error(data.where, name, message, row, data.ids)
 
     if data.task not in TASKS:
         fail("task", f"{data.task!r} is not one of {', '.join(TASKS)}")
     if not data.features:
         fail("features", "there is no modality; a dataset needs at least one")
-    if n == 0:
+    if len(data.ids) == 0:
         fail("ids", "there are no rows")
     if set(data.observed) != set(data.features):
         fail("observed", f"has modalities {sorted(data.observed)} but features has {sorted(data.features)}")

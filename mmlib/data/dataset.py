@@ -209,10 +209,8 @@ class Dataset:
         """
         if self.task != "multiclass":
             raise DataError(f"{self.where}: one_vs_rest is for multiclass data, the task is {self.task}")
-        target = torch.nn.functional.one_hot(self.target, self.outputs).float()
-        return replace(
-            self, task="multibinary", target=target, provenance=self._derived("one yes/no problem per class")
-        )
+        y = torch.nn.functional.one_hot(self.target, self.outputs).float()
+        return replace(self, task="multibinary", target=y, provenance=self._derived("one yes/no problem per class"))
 
     def grouped(self, groups: Mapping[str, list[str]]) -> "Dataset":
         """Fewer classes, each of which joins old ones: {new name: [old names]}, e.g. {"negative": ["angry", "sad"], ...}.
@@ -248,9 +246,7 @@ class Dataset:
         folds = [] if self.fold is None else sorted(set(self.fold.tolist()))
         if test not in folds or len(folds) < 3:
             have = ", ".join(map(str, folds)) or "none"
-            raise DataError(
-                f"{self.where}: fold {test} cannot be the test split; the folds are {have}, and three are needed"
-            )
+            raise DataError(f"{self.where}: fold {test} cannot be the test split; the folds are {have}; 3 are needed")
         valid = folds[(folds.index(test) + 1) % len(folds)]
         split = np.where(self.fold == test, "test", np.where(self.fold == valid, "valid", "train"))
         return replace(self, split=split, provenance=self._derived(f"test is fold {test}, valid fold {valid}"))

@@ -53,9 +53,9 @@ class Cache:
         for file, spans in by_file.items():
             values = torch.from_numpy(_load(file)[2]).to(dtype)
             x = torch.zeros(*observed.shape, values.shape[1], dtype=dtype) if x is None else x
-            if values.shape[1] != x.shape[2]:
+            if values.shape[1] != (width := x.shape[2]):
                 raise DataError(
-                    f"{file}: features are {values.shape[1]} wide, others of this encoder {x.shape[2]}; delete it"
+                    f"{file}: features are {values.shape[1]} wide, others of this encoder {width}; delete it"
                 )
             for i, start, end in spans:
                 x[i, : end - start] = values[start:end]

@@ -108,9 +108,8 @@ def _compute(
     def compute() -> None:
         with torch.inference_mode():
             features = encoder.run(list(waiting.values()))
-        store.add(
-            list(waiting), _sequences(features, len(waiting), f"{rows.where}: field {m!r}: encoder {encoder.name!r}")
-        )
+        who = f"{rows.where}: field {m!r}: encoder {encoder.name!r}"
+        store.add(list(waiting), _sequences(features, len(waiting), who))
         waiting.clear()
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
@@ -146,9 +145,7 @@ def _sequences(features: Tensor | Sequence[Tensor], n: int, who: str) -> list[np
     arrays = [torch.atleast_2d(torch.as_tensor(x)).float().cpu().numpy() for x in features]
     if len(arrays) != n or any(x.ndim != 2 or 0 in x.shape for x in arrays):
         shapes = ", ".join(str(x.shape) for x in arrays[:3])
-        raise DataError(
-            f"{who} made {len(arrays)} features of {n} contents ({shapes}, ...), expected (frames, width) each"
-        )
+        raise DataError(f"{who} made {len(arrays)} features of {n} contents ({shapes}), expected (frames, width) each")
     if not all(np.isfinite(x).all() for x in arrays):
         raise DataError(f"{who} made NaN or infinity; correct it, or let its `load` raise for what it cannot encode")
     return arrays
@@ -234,9 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", default="openai", help="of CLIP: a tag of open_clip, or a checkpoint")
     parser.add_argument("--text-model", help="transformers model for token features, instead of CLIP's text vector")
     parser.add_argument("--max-tokens", type=int, default=128, help="of --text-model; longer texts are cut")
-    parser.add_argument(
-        "--encoder", action="append", default=[], metavar="MODALITY=MODULE:NAME", help="a torch callable"
-    )
+    parser.add_argument("--encoder", action="append", default=[], metavar="MODALITY=MODULE:NAME", help="any callable")
     parser.add_argument("--cache", type=Path, help="folder for computed features (default: ~/.cache/mmlib/encoded)")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", help="default: cuda where there is one")

@@ -110,9 +110,7 @@ def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> E
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
         net = transformers.AutoModel.from_pretrained(model, use_safetensors=True).to(device).eval()
     except (OSError, ValueError) as e:
-        raise DataError(
-            f"text model {model!r} is neither a folder with model and tokenizer nor a name on the hub"
-        ) from e
+        raise DataError(f"text model {model!r} is neither a folder with model and tokenizer nor on the hub") from e
     longest = min(tokenizer.model_max_length, getattr(net.config, "max_position_embeddings", math.inf))
     if not 0 < max_tokens <= longest:
         raise DataError(f"max_tokens is {max_tokens}; text model {model!r} reads 1 to {longest}")

@@ -155,9 +155,8 @@ def _contents(where: Path | str, rows: list[dict], m: str, folder: Path, lost: d
             lost[m, i] = NOT_THERE
         files.append(file)
     if all(file is None or (m, i) in lost for i, file in enumerate(files)):
-        raise error_at(
-            where, m, f"none of the files is there, the first would be {next(f for f in files if f)}; correct it"
-        )
+        first = next(filter(None, files))
+        raise error_at(where, m, f"none of the files is there, the first would be {first}; correct it")
     return files
 
 

@@ -174,9 +174,8 @@ def fetch(
                     return _download(address, path, sha256, timeout)
         return _check(path, sha256)
     except OSError as problem:
-        raise DataError(
-            f"{path}: cannot be read or written ({problem.strerror or problem}); choose another folder"
-        ) from problem
+        reason = problem.strerror or problem
+        raise DataError(f"{path}: cannot be read or written ({reason}); choose another folder") from problem
 
 
 def releases() -> pd.DataFrame:
@@ -250,9 +249,7 @@ def _expected(path: Path, sha256: str | None) -> tuple[str | None, str]:
         return None, ""
     digits = record.read_text(errors="replace").split(" ")[0]
     if not re.fullmatch("[0-9a-f]{64}", digits):
-        raise DataError(
-            f"{record}: starts with {digits[:80]!r}, expected a SHA-256; remove it to have it written again"
-        )
+        raise DataError(f"{record}: starts with {digits[:80]!r}, expected a SHA-256; remove it to get it again")
     return digits, f"if the owner has published another version, remove {record} too"
 
 
@@ -363,9 +360,7 @@ def _receive(response: requests.Response, url: str, part: Path, start: int, tota
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mmlib.releases.fetch", description=fetch.__doc__.partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m mmlib.releases.fetch", description=fetch.__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", help="a release or an address; without one, all releases are listed")
     parser.add_argument("--folder", type=Path, default="data", help="default: data")
     parser.add_argument("--sha256", help="what the file must have")

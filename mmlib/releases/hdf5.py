@@ -60,7 +60,7 @@ class Hdf5:
         with self._damage(*keys):
             for key in keys:
                 if not isinstance(node, h5py.Group) or "/" in key:
-                    raise self.error("is no group of arrays; check that the file is of this release", *keys)
+                    raise self.error("is no group of arrays; get the release's file", *keys)
                 if not node.id.links.exists(key.encode()):
                     return None
                 if node.id.links.get_info(key.encode()).type != h5l.TYPE_HARD:
@@ -73,9 +73,7 @@ class Hdf5:
         """The array at these keys, not loaded. Raises DataError where the file lacks it."""
         array = self.find(*keys, shape=shape, text=text)
         if array is None:
-            raise self.error(
-                f"is missing, expected an array {_named(shape)}; check that the file is of this release", *keys
-            )
+            raise self.error(f"is missing, expected an array {_named(shape)}; get the release's file", *keys)
         return array
 
     def read(self, array: h5py.Dataset) -> np.ndarray:
@@ -96,9 +94,7 @@ class Hdf5:
         # Texts of variable length lie in a heap; a damaged one sends HDF5 2.0 into an endless loop.
         kind = "texts of fixed length" if text else "numbers"
         if not isinstance(array, h5py.Dataset):
-            raise self.error(
-                f"is no array, expected {kind} {_named(shape)}; check that the file is of this release", *keys
-            )
+            raise self.error(f"is no array, expected {kind} {_named(shape)}; get the release's file", *keys)
         layout = array.id.get_create_plist()
         if layout.get_layout() == h5d.VIRTUAL or layout.get_external_count():
             raise self.error(f"is stored in other files, which are never opened; {_COPY}", *keys)
@@ -110,9 +106,7 @@ class Hdf5:
             right = dtype.kind in "fiu" and dtype.itemsize <= 8
         same = got is not None and len(got) == len(shape)
         if not right or not same or any(isinstance(want, int) and size != want for size, want in zip(got, shape)):
-            raise self.error(
-                f"is {dtype} {got}, expected {kind} {_named(shape)}; convert it or get the release's", *keys
-            )
+            raise self.error(f"is {dtype} {got}, expected {kind} {_named(shape)}; convert it or get it again", *keys)
 
         filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
         if not _FILTERS.issuperset(filters) or len(set(filters)) < len(filters):

@@ -110,9 +110,7 @@ def _clips(path: Path) -> list[Clip]:
             place = f"{path / name}: line {number}"
             season, episode, clip, text, label = line
             if label not in INTENTS:
-                raise DataError(
-                    f"{place}: {label!r} is none of the {len(INTENTS)} intents; correct it or get the file again"
-                )
+                raise DataError(f"{place}: {label!r} is none of the {len(INTENTS)} intents; correct it or get it again")
             key = f"{season}_{episode}_{clip}"
             if key in seen:
                 raise DataError(f"{place}: the clip {key!r} is also {seen[key]}; keep one")
@@ -130,15 +128,11 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
         raise DataError(f"{file}: is not UTF-8 text ({problem}); get the release's file again") from problem
     header = lines[0].split("\t")
     if missing := [column for column in _COLUMNS if column not in header]:
-        raise DataError(
-            f"{file}: line 1: lacks {', '.join(missing)}; expected the columns {', '.join(_COLUMNS)} with tabs between"
-        )
+        raise DataError(f"{file}: line 1: lacks {', '.join(missing)}; expected {', '.join(_COLUMNS)} between tabs")
     rows = [(number, line.split("\t")) for number, line in enumerate(lines[1:], 2) if line]
     for number, fields in rows:
         if len(fields) != len(header):
-            raise DataError(
-                f"{file}: line {number}: has {len(fields)} fields, expected {len(header)}; correct the line"
-            )
+            raise DataError(f"{file}: line {number}: has {len(fields)} fields, expected {len(header)}; correct it")
     places = [header.index(column) for column in _COLUMNS]
     return [(number, [fields[i] for i in places]) for number, fields in rows]
 
@@ -146,9 +140,7 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
 def _unpickled(file: Path) -> Mapping[str, Any]:
     content = safe_pickle.load(file)
     if not isinstance(content, dict):
-        raise DataError(
-            f"{file}: is a {type(content).__name__}, expected a dict of arrays by clip id; get the release's file"
-        )
+        raise DataError(f"{file}: is a {type(content).__name__}, expected a dict of arrays by clip id; get it again")
     return content
 
 
@@ -164,9 +156,9 @@ def _arrays(
             raise DataError(f"{where}: field {clip.id!r}: is no array ({problem}); get the release's file") from problem
         frames = x[:, 0] if m == "vision" and x.ndim == 3 and x.shape[1] == 1 else x
         if x.size and (x.dtype.kind not in "fiu" or frames.ndim != 2 or width not in (None, frames.shape[1])):
-            wanted = f"(frames, {'1, ' if m == 'vision' else ''}{width or 'width'})"
+            form = f"(frames, {'1, ' if m == 'vision' else ''}{width or 'width'})"
             raise DataError(
-                f"{where}: field {clip.id!r}: is {x.dtype} {x.shape}, expected numbers {wanted}; get it again"
+                f"{where}: field {clip.id!r}: is {x.dtype} {x.shape}, expected numbers {form}; get it again"
             )
         arrays.append(frames[: LENGTHS[m]] if x.size else None)
     return arrays

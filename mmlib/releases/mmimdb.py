@@ -158,9 +158,7 @@ def _is_raw(path: str | Path) -> bool:
 def _splits(path: Path, n: int, split: Sequence[str] | np.ndarray | None) -> np.ndarray:
     total = sum(SIZES.values())
     if split is None and n != total:
-        raise DataError(
-            f"{path}: has {n} films, expected the release's {total}; pass split=, one of {SPLITS} for each film"
-        )
+        raise DataError(f"{path}: has {n} films, expected the release's {total}; pass split= with one of {SPLITS} each")
     split = np.repeat(list(SIZES), list(SIZES.values())) if split is None else np.asarray(split, dtype=str)
     if split.shape != (n,):
         raise DataError(f"{path}: split= has shape {split.shape}, expected ({n},): one name for each film")
@@ -171,9 +169,7 @@ def _names(path: Path, target: np.ndarray, given: Sequence[str] | None) -> tuple
     """The genre of each column: as given, else by its number of films, else a number and a warning."""
     if given is not None:
         if len(set(given)) != len(GENRES) or len(given) != len(GENRES):
-            raise DataError(
-                f"{path}: label_names are {len(given)}, expected {len(GENRES)} different ones, one for each column"
-            )
+            raise DataError(f"{path}: label_names are {len(given)}, expected {len(GENRES)} different ones")
         return tuple(given), []
     by_count = {MMIMDB_GENRES[genre]: genre for genre in GENRES}
     names = tuple(by_count.get(int(count), "") for count in np.nan_to_num(target).sum(0, dtype=np.float64))
@@ -188,9 +184,7 @@ def _split_ids(file: Path) -> list[tuple[str, str]]:
     entry, films = _json(file, _SPLIT_BYTES), {}
     for key, split in _RAW_SPLITS.items():
         if key not in entry:
-            raise DataError(
-                f"{file}: key {key!r}: is missing, expected a list of film ids; get the release's file again"
-            )
+            raise DataError(f"{file}: key {key!r}: is missing, expected a list of film ids; get the file again")
         for name in _texts(file, entry, key):
             if not re.fullmatch(r"\w{1,64}", name, re.ASCII):
                 raise DataError(f"{file}: key {key!r}: {name!r} is no film id of letters and digits; correct it")

@@ -130,9 +130,7 @@ def _targets(path: Path, fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _names(file: Path, n: int) -> np.ndarray:
     names = _npy(file)
     if names.dtype.kind not in "SU" or names.shape not in ((n,), (n, 1)):
-        raise DataError(
-            f"{file}: is {names.dtype} {names.shape}, expected ({n},) texts, one for each label; get it again"
-        )
+        raise DataError(f"{file}: is {names.dtype} {names.shape}, expected ({n},) texts, one for a label; get it again")
     names = np.asarray(names).reshape(-1)
     try:
         return np.char.decode(names, "ascii") if names.dtype.kind == "S" else names
@@ -169,9 +167,7 @@ def _check_names(path: Path, target: np.ndarray, label_names: tuple[str, ...]) -
     by_count = {count: name for name, count in LABELS.items()}
     order = tuple(by_count.get(count) for count in counts)
     if set(order) == set(LABELS) == set(label_names) and order != label_names:
-        raise DataError(
-            f"{path}: label_names is {label_names}, but by their counts the columns are {order}; pass these"
-        )
+        raise DataError(f"{path}: label_names is {label_names}, but the counts of the columns say {order}; pass these")
 
 
 def _mean_std(path: Path, fold: int) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +184,5 @@ def _arrays(file: Hdf5, ids: np.ndarray, width: int) -> list:
     arrays = [file.find(str(i), shape=("frames", width)) for i in ids]
     longest = max((len(array) for array in arrays if array is not None), default=0)
     if 4 * len(ids) * longest * width > hdf5.MAX_BYTES:
-        raise file.error(
-            f"the longest utterance has {longest} frames; {len(ids)} of them are over {hdf5.MAX_BYTES} bytes"
-        )
+        raise file.error(f"the longest utterance has {longest} frames; {len(ids)} of them: over {hdf5.MAX_BYTES} bytes")
     return arrays

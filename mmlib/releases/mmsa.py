@@ -87,9 +87,7 @@ def _frames(path: Path, splits: dict[str, Fields], m: str) -> Bool[Tensor, "N T"
     for split, fields in splits.items():
         for row in np.flatnonzero(~np.isin(fields[field], steps))[:1]:
             message = f"is {fields[field][row]}, expected 0..{steps[-1]}, the frames of {m!r}; correct it"
-            raise DataError(
-                f"{path}: split {split!r}, field {field!r}, row {row} (id {fields['id'][row]!s}): {message}"
-            )
+            raise DataError(f"{path}: split {split!r}, field {field!r}, row {row} (id {fields['id'][row]}): {message}")
     return torch.from_numpy(steps[:-1] < stacked(splits, field)[:, None])
 
 
@@ -97,8 +95,6 @@ def _masked(path: Path, splits: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
     """The frames that BERT's mask gives."""
     for split, fields in splits.items():
         for row in np.flatnonzero(~np.isin(fields["text_bert"][:, 1], (0, 1)).all(1))[:1]:
-            message = "the mask holds other than 0 and 1; the order is token ids, mask, segment"
-            raise DataError(
-                f"{path}: split {split!r}, field 'text_bert', row {row} (id {fields['id'][row]!s}): {message}"
-            )
+            text = "the mask holds other than 0 and 1; the order is token ids, mask, segment"
+            raise DataError(f"{path}: split {split!r}, field 'text_bert', row {row} (id {fields['id'][row]}): {text}")
     return torch.from_numpy(stacked(splits, "text_bert")[:, 1] == 1)

@@ -295,9 +295,9 @@ def test_a_row_without_text_is_refused(clips):
 @pytest.fixture(scope="module")
 def spoken(clips, tmp_path_factory):
     """The clips with token ids for a text, and a language model of 40 words."""
-    from mmlib.hub import auto_model
+    from mmlib.hub import mend_torchvision
 
-    auto_model()
+    mend_torchvision()
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("bert")

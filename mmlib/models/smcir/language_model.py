@@ -4,7 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
-from mmlib.hub import auto_model
+from mmlib.hub import transformers
 
 
 class TextEncoder(nn.Module):
@@ -17,7 +17,7 @@ class TextEncoder(nn.Module):
     def __init__(self, model: str):
         super().__init__()
         try:
-            self.model = auto_model().from_pretrained(model, use_safetensors=True)
+            self.model = transformers().AutoModel.from_pretrained(model, use_safetensors=True)
         except (OSError, ValueError) as e:
             raise DataError(f"text_encoder {model!r} is neither a folder with a model nor a name on the hub") from e
         (getattr(self.model, "embeddings", None) or self.model.get_input_embeddings()).requires_grad_(False)
