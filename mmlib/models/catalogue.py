@@ -5,7 +5,7 @@ from mmlib.models.base import System
 from mmlib.models.simc import SIMC
 from mmlib.models.smcir.system import SMCIR
 from mmlib.models.umdf import UMDF
-from mmlib.models.yardsticks.trivial import AllZeros, Fill, Prior, Unimodal
+from mmlib.models.yardsticks.baselines import AllZeros, Fill, Prior, Unimodal
 
 MODELS: dict[str, type[System]] = {
     "simc": SIMC,

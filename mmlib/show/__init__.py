@@ -1,6 +1,6 @@
 """What a notebook shows: figures, tables and the source code that its text explains."""
 
-from mmlib.show.cells import source, table
+from mmlib.show.cells import check, source, table
 from mmlib.show.curves import agreement, agreement_points, critical_difference, degradation, losses
 from mmlib.show.maps import (
     embedding_points,
@@ -14,7 +14,7 @@ from mmlib.show.patterns import missingness
 from mmlib.show.theme import save, save_points
 
 __all__ = [
-    "agreement", "agreement_points", "critical_difference", "degradation", "embedding_points", "embeddings",
+    "agreement", "agreement_points", "check", "critical_difference", "degradation", "embedding_points", "embeddings",
     "generation_points", "generations", "losses", "missingness", "representation_points", "representations", "save",
     "save_points", "source", "table",
 ]  # fmt: skip

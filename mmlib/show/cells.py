@@ -5,6 +5,7 @@ import textwrap
 from typing import Any
 
 import pandas as pd
+import torch
 from IPython.display import Markdown
 
 
@@ -23,6 +24,17 @@ def source(obj: Any) -> Markdown:
     code = f"*`{path} · {name}`*\n\n```python\n{textwrap.dedent(text).rstrip()}\n```"
     # Without its own font, nbconvert's HTML sets the code of an output in the font of the text around it.
     return Markdown(f'<div style="font-family: monospace">\n\n{code}\n\n</div>')
+
+
+def check(name: str, by_code: Any, by_hand: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    """Prints the first numbers of both, then compares all of them; AssertionError where they differ.
+
+    by_code, by_hand: tensors, numbers or lists. rtol, atol: of `torch.testing.assert_close`.
+    """
+    by_code, by_hand = (torch.as_tensor(x).detach() for x in (by_code, by_hand))
+    for origin, x in (("code", by_code), ("hand", by_hand)):
+        print(f"{name}, by {origin}:", [round(v, 4) + 0 for v in x.flatten()[:4].tolist()])
+    torch.testing.assert_close(by_code.float(), by_hand.float(), rtol=rtol, atol=atol)
 
 
 def table(frame: pd.DataFrame, caption: str = "", digits: int = 3) -> Markdown:

@@ -7,9 +7,9 @@ import torch
 
 from mmlib.data import synthetic
 from mmlib.data.synthetic import Modality
-from mmlib.models.admc import exact
-from mmlib.models.admc.completions import RowCache
+from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
+from mmlib.models.admc.row_cache import RowCache
 from mmlib.models.admc.system import ADMC
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
@@ -90,15 +90,15 @@ def few_steps_against_all() -> None:
 def replacement_is_not_conditioning() -> None:
     """The procedure with the best possible denoiser, in closed form, on the Gaussian world of `conditional_errors`."""
     world = synthetic.draw("regression", {m: Modality(8, blur=b) for m, b in BLURS.items()}, latent=4)
-    mean, S = exact.moments(world)
+    mean, S = gaussian.moments(world)
     unit = S.diagonal().sqrt()
     mean, S = mean / unit, S / unit / unit[:, None]
     given = (torch.tensor([True, False, False]), torch.tensor([True, True, False]))
     print("relative error of conditional mean and deviations with the exact denoiser, given text | text and audio:")
     for start, resample in ((50, 1), (1000, 1), (1000, 4)):
         adn = ADN(3, 8, start=start, resample=resample)
-        adn.denoiser = exact.Denoiser(mean, S, adn.abar)
-        errors = [exact.completion_errors(adn, mean, S, p) for p in given]
+        adn.denoiser = gaussian.Denoiser(mean, S, adn.abar)
+        errors = [gaussian.completion_errors(adn, mean, S, p) for p in given]
         name = f"merging from n = {start}" + (f", each step {resample} times" if resample > 1 else "")
         print(f"  {name:38}", " | ".join(f"mean {100 * m:5.1f} %, deviations {100 * sd:4.1f} %" for m, sd in errors))
 

@@ -10,10 +10,10 @@ from mmlib import metrics
 from mmlib.data import synthetic
 from mmlib.data.checks import DataError
 from mmlib.data.synthetic import Modality
-from mmlib.models.admc import exact
-from mmlib.models.admc.completions import RowCache
+from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN, VARIANTS, Attention, ConditionalADN, ConditionalAttention, OfficialADN
 from mmlib.models.admc.noise import row_normal
+from mmlib.models.admc.row_cache import RowCache
 from mmlib.models.admc.system import ADMC, MF
 from mmlib.models.layers import LSTMPool, TextCNN
 from mmlib.training.evaluate import evaluate
@@ -297,10 +297,10 @@ def test_a_denoiser_that_sees_the_clean_tokens_finds_the_conditional_distributio
     """After a short training; `make bench` trains longer and holds it to 10 and 15 percent."""
     errors = conditional_errors(4, 2, train=10_000, epochs=12, rows=20, draws=200, width=32, heads=4, layers=1)
     world = synthetic.draw("regression", {m: Modality(4, blur=b) for m, b in BLURS.items()}, latent=2)
-    mean, S = exact.moments(world)
+    mean, S = gaussian.moments(world)
     replacing = ADN(3, 4, heads=2, start=50)
-    replacing.denoiser = exact.Denoiser(mean, S, replacing.abar)
-    best = [exact.completion_errors(replacing, mean, S, torch.tensor(p))[0] for p in errors]
+    replacing.denoiser = gaussian.Denoiser(mean, S, replacing.abar)
+    best = [gaussian.completion_errors(replacing, mean, S, torch.tensor(p))[0] for p in errors]
     of_mean, of_sd = np.mean(list(errors.values()), 0)
     assert np.mean(best) > 0.9 and of_mean < 0.5 and of_sd < 0.15
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from nbconvert.filters import markdown2html
 
 import mmlib
@@ -114,3 +115,12 @@ def test_table_without_rows_and_of_mixed_cells():
     mixed = pd.DataFrame({"value": [1, 0.5, True, None, (1, 2), "two\nlines"]}, dtype=object)
     cells = [line.strip("| ") for line in show.table(mixed).data.split("\n")[2:]]
     assert cells == ["1", "0.500", "True", "–", "(1, 2)", "two lines"]
+
+
+def test_check_prints_both_numbers_and_fails_where_they_differ(capsys):
+    show.check("Eq 1", torch.tensor([[0.5, -0.0]], requires_grad=True), [[0.5, 0]])
+    assert capsys.readouterr().out == "Eq 1, by code: [0.5, 0.0]\nEq 1, by hand: [0.5, 0]\n"
+    with pytest.raises(AssertionError):
+        show.check("Eq 2", 0.5, 0.51)
+    assert "by code: [0.5]" in capsys.readouterr().out, "both numbers are there to compare"
+    show.check("Eq 2", 0.5, 0.51, atol=0.1)

@@ -41,8 +41,8 @@ from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, View
 from mmlib.files import fingerprint
 from mmlib.missing.patterns import all_patterns, availability, within
-from mmlib.models.admc.completions import RowCache, row_contents
 from mmlib.models.admc.diffusion import _CHUNK, VARIANTS, Tokens
+from mmlib.models.admc.row_cache import RowCache, row_contents
 from mmlib.models.base import Prediction, System, check_options, task_loss
 from mmlib.models.layers import LSTMPool, TextCNN, TransformerEncoder, mlp
 

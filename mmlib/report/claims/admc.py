@@ -8,7 +8,7 @@ import torch
 
 from mmlib import metrics
 from mmlib.data import synthetic
-from mmlib.models.admc import exact
+from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
 from mmlib.report.as_printed import equation_7
 from mmlib.report.claims.verdicts import (
@@ -79,12 +79,12 @@ def _mean_error(start: int) -> float:
     """Relative error of the mean of audio and vision, generated from text by an exact denoiser that merges from `start`."""
     blurs = {"text": 0.5, "audio": 1.0, "vision": 1.5}
     world = synthetic.draw("regression", {m: synthetic.Modality(8, blur=b) for m, b in blurs.items()}, latent=4)
-    mean, covariance = exact.moments(world)
+    mean, covariance = gaussian.moments(world)
     unit = covariance.diagonal().sqrt()
     mean, covariance = mean / unit, covariance / unit / unit[:, None]
     adn = ADN(len(blurs), 8, heads=2, start=start)
-    adn.denoiser = exact.Denoiser(mean, covariance, adn.abar)
-    return exact.completion_errors(adn, mean, covariance, torch.tensor([True, False, False]))[0]
+    adn.denoiser = gaussian.Denoiser(mean, covariance, adn.abar)
+    return gaussian.completion_errors(adn, mean, covariance, torch.tensor([True, False, False]))[0]
 
 
 def _comparable(ours: Rows, printed: Rows) -> Judgement:

@@ -8,7 +8,7 @@ import torch
 from mmlib.data import synthetic
 from mmlib.data.checks import DataError
 from mmlib.files import fingerprint
-from mmlib.models.admc.completions import RowCache, row_contents
+from mmlib.models.admc.row_cache import RowCache, row_contents
 
 ROWS = [b"a" * 8, b"b" * 8, b"c" * 8]
 
