@@ -36,7 +36,7 @@ quick test notebooks: export TQDM_DISABLE = 1
 notebooks: $(READY)
 	for nb in $(NOTEBOOKS); do \
 		$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level=WARN $$nb && \
-		$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
+		$(BIN)/nbstripout --keep-id --keep-output --keep-count --extra-keys \
 			"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info" $$nb || exit 1; \
 	done
 
