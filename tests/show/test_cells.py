@@ -119,7 +119,7 @@ def test_table_without_rows_and_of_mixed_cells():
 
 def test_check_prints_both_numbers_and_fails_where_they_differ(capsys):
     show.check("Eq 1", torch.tensor([[0.5, -0.0]], requires_grad=True), [[0.5, 0]])
-    assert capsys.readouterr().out == "Eq 1, by code: [0.5, 0.0]\nEq 1, by hand: [0.5, 0]\n"
+    assert capsys.readouterr().out == "Eq 1, by code: [0.5, 0.0]\nEq 1, by hand: [0.5, 0.0]\n"
     with pytest.raises(AssertionError):
         show.check("Eq 2", 0.5, 0.51)
     assert "by code: [0.5]" in capsys.readouterr().out, "both numbers are there to compare"
