@@ -32,7 +32,6 @@ _CMU = "Carnegie Mellon's own terms for research"
 _USC = "only under an agreement signed with USC; nothing may be passed on"
 _FILMS = "published for research; posters and plots stay with their owners"
 _LOAD = "mmlib.releases.load({path!r}) reads it"
-_README = "from the Google Drive or Baidu folder that the README of github.com/{} names, get {}"
 _SIGNED = "sign USC's agreement (sail.usc.edu/iemocap); then, "
 _ARCHIVE_ORG = (
     "archive.org has {}, but its full address is not known here: the author of the data set gives it in issues 4 and 7 of "
@@ -57,76 +56,47 @@ def _mmimdb(file: str, what: str, then: str = _LOAD) -> Release:
     return Release(f"MM-IMDb, {what}", _FILMS, f"mmimdb/{file}", _ARCHIVE_ORG.format(file), then)
 
 
-def _mmsa(file: str, sha256: str) -> Release:
-    corpus, *_, name = file.split("/")
-    what = f"CMU-{corpus}, {name.partition('_')[0]} features of MMSA"
-    return Release(what, _CMU, f"mmsa/{file}", _README.format("thuiar/MMSA", file), sha256=sha256)
+def _drive(what: str, terms: str, place: str, repository: str, files: str, sha256: str | None = None) -> Release:
+    """A release in the drive of a repository. place: below the data folder, where {} stands for the file."""
+    how = f"from the Google Drive or Baidu folder that the README of github.com/{repository} names, get {files}"
+    return Release(what, terms, place.format(files), _SIGNED + how if terms == _USC else how, sha256=sha256)
 
 
-def _mult(what: str, terms: str, file: str, before: str = "") -> Release:
-    how = before + _README.format("yaohungt/Multimodal-Transformer", file)
-    return Release(f"{what}, features of MulT", terms, f"mult/{file}", how)
+def _mmsa(corpus: str, kind: str, sha256: str) -> Release:
+    what, file = f"CMU-{corpus}, {kind} features of MMSA", f"{corpus}/Processed/{kind}_50.pkl"
+    return _drive(what, _CMU, "mmsa/{}", "thuiar/MMSA", file, sha256)
 
 
-def _multibench(what: str, file: str) -> Release:
-    how = _README.format("pliang279/MultiBench", file)
-    return Release(f"{what}, features of MultiBench", _CMU, f"multibench/{file}", how)
-
-
+_MULT, _MULTIBENCH = "yaohungt/Multimodal-Transformer", "pliang279/MultiBench"
 RELEASES = {
     "mmimdb_raw": _mmimdb(
-        "mmimdb.tar.gz", "posters, plots and genres", "unpack it there; python -m mmlib.encode takes the folder"
-    ),
+        "mmimdb.tar.gz", "posters, plots and genres", "unpack it there; python -m mmlib.encode takes the folder"),
     "mmimdb_hdf5": _mmimdb("multimodal_imdb.hdf5", "word2vec and VGG features"),
     "mmimdb_metadata": _mmimdb("metadata.npy", "metadata of the features", "nothing here reads it"),
     # The SHA-256 are those of MMSA's own README (PyPI MMSA 2.2.1).
-    "mmsa_mosi_aligned": _mmsa(
-        "MOSI/Processed/aligned_50.pkl", "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9"
-    ),
-    "mmsa_mosi_unaligned": _mmsa(
-        "MOSI/Processed/unaligned_50.pkl", "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524"
-    ),
-    "mmsa_mosei_aligned": _mmsa(
-        "MOSEI/Processed/aligned_50.pkl", "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791"
-    ),
-    "mmsa_mosei_unaligned": _mmsa(
-        "MOSEI/Processed/unaligned_50.pkl", "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f"
-    ),
-    "mult_mosi": _mult("CMU-MOSI", _CMU, "mosi_data.pkl"),
-    "mult_mosei": _mult("CMU-MOSEI", _CMU, "mosei_senti_data.pkl"),
-    "mult_iemocap": _mult("IEMOCAP (four yes/no emotions)", _USC, "iemocap_data.pkl", _SIGNED),
-    "multibench_mosi": _multibench("CMU-MOSI", "mosi_raw.pkl"),
-    "multibench_mosei": _multibench("CMU-MOSEI", "mosei_raw.pkl"),
-    "mmin_iemocap": Release(
-        "IEMOCAP (four emotions, ten folds), features of MMIN",
-        _USC,
-        "mmin",
-        _SIGNED + _README.format("AIM3-RUC/MMIN", "the folders A, V, L and target"),
-    ),
-    "mintrec": Release(
-        "MIntRec, transcripts and features",
-        "code MIT; the clips are for research only",
-        "mintrec",
-        _README.format(
-            "thuiar/MIntRec",
-            "train.tsv, dev.tsv, test.tsv, audio_data/audio_feats.pkl and video_data/video_feats.pkl",
-        ),
-    ),
+    "mmsa_mosi_aligned": _mmsa("MOSI", "aligned", "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9"),
+    "mmsa_mosi_unaligned": _mmsa("MOSI", "unaligned", "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524"),
+    "mmsa_mosei_aligned": _mmsa("MOSEI", "aligned", "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791"),
+    "mmsa_mosei_unaligned": _mmsa("MOSEI", "unaligned", "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f"),
+    "mult_mosi": _drive("CMU-MOSI, features of MulT", _CMU, "mult/{}", _MULT, "mosi_data.pkl"),
+    "mult_mosei": _drive("CMU-MOSEI, features of MulT", _CMU, "mult/{}", _MULT, "mosei_senti_data.pkl"),
+    "mult_iemocap": _drive(
+        "IEMOCAP (four yes/no emotions), features of MulT", _USC, "mult/{}", _MULT, "iemocap_data.pkl"),
+    "multibench_mosi": _drive("CMU-MOSI, features of MultiBench", _CMU, "multibench/{}", _MULTIBENCH, "mosi_raw.pkl"),
+    "multibench_mosei": _drive("CMU-MOSEI, features of MultiBench", _CMU, "multibench/{}", _MULTIBENCH, "mosei_raw.pkl"),
+    "mmin_iemocap": _drive(
+        "IEMOCAP (four emotions, ten folds), features of MMIN", _USC, "mmin", "AIM3-RUC/MMIN",
+        "the folders A, V, L and target"),
+    "mintrec": _drive(
+        "MIntRec, transcripts and features", "code MIT; the clips are for research only", "mintrec", "thuiar/MIntRec",
+        "train.tsv, dev.tsv, test.tsv, audio_data/audio_feats.pkl and video_data/video_feats.pkl"),
     "iemocap": Release(
-        "IEMOCAP, the recordings",
-        _USC,
-        "iemocap",
-        _SIGNED + "USC tells you where they are",
-        "nothing here reads recordings; features of them are mmin_iemocap and mult_iemocap",
-    ),
+        "IEMOCAP, the recordings", _USC, "iemocap", _SIGNED + "USC tells you where they are",
+        "nothing here reads recordings; features of them are mmin_iemocap and mult_iemocap"),
     "cmu": Release(
-        "CMU-MOSI and CMU-MOSEI, the recordings",
-        _CMU,
-        "cmu",
-        "follow the README of github.com/A2Zadeh/CMU-MultimodalSDK",
-        "nothing here reads recordings; features of them are those of mmsa, mult and multibench",
-    ),
-}
+        "CMU-MOSI and CMU-MOSEI, the recordings", _CMU, "cmu", "follow the README of github.com/A2Zadeh/CMU-MultimodalSDK",
+        "nothing here reads recordings; features of them are those of mmsa, mult and multibench"),
+}  # fmt: skip
 
 
 def fetch(
@@ -158,7 +128,10 @@ def fetch(
         last = unquote(_path_of(address).rpartition("/")[2])
         path /= _safe_name(last if filename is None else filename, address)
     else:
-        release = _release(name_or_url)
+        if name_or_url not in RELEASES:
+            names = ", ".join(RELEASES)
+            raise DataError(f"{name_or_url!r} is no known release ({names}) and no address; those start with https://")
+        release = RELEASES[name_or_url]
         address, path, sha256 = release.address, path / release.file, sha256 or release.sha256
         if filename is not None:
             path = path.with_name(_safe_name(filename, name_or_url))
@@ -184,13 +157,6 @@ def releases() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "what", "terms", "how"])
 
 
-def _release(name: str) -> Release:
-    if name not in RELEASES:
-        names = ", ".join(RELEASES)
-        raise DataError(f"{name!r} is no known release ({names}) and no address; an address starts with https://")
-    return RELEASES[name]
-
-
 def _instruction(release: Release, path: Path) -> str:
     return f"{release.how}; its place is {path}; {release.then.format(path=str(path))}"
 
@@ -211,10 +177,6 @@ def _safe_name(name: str, origin: str) -> str:
     return name
 
 
-def _hidden(path: Path, suffix: str) -> Path:
-    return path.with_name(f".{path.name}.{suffix}")
-
-
 def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
@@ -226,7 +188,7 @@ def _write_record(path: Path, sha256: str) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Waits while another process downloads the same file: both would write to the same unfinished file."""
-    lock = _hidden(path, "lock")
+    lock = path.with_name(f".{path.name}.lock")
     while True:
         with open(lock, "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -264,7 +226,7 @@ def _check(path: Path, sha256: str | None) -> Path:
 
 
 def _download(url: str, path: Path, sha256: str | None, timeout: float) -> Path:
-    part = _hidden(path, "part")
+    part = path.with_name(f".{path.name}.part")
     expected, remedy = _expected(path, sha256)
     for tries_left in reversed(range(_TRIES)):
         try:
