@@ -69,11 +69,13 @@ def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = N
     clips = _clips(path)
     arrays = {} if text is None else {"text": _arrays("text=", "text", text, clips)}
     for m, (file, width, _) in _PICKLES.items():
-        arrays[m] = _arrays(path / file, m, _unpickled(path / file), clips, width)
-    rows, broken = {}, {}
-    for m, column in arrays.items():
-        rows[m], broken[m] = repaired_rows(column)
-    kept, features, observed = stacked(rows, path)
+        content = safe_pickle.load(path / file)
+        if not isinstance(content, dict):
+            message = f"is a {type(content).__name__}, expected a dict of arrays by clip id; get it again"
+            raise DataError(f"{path / file}: {message}")
+        arrays[m] = _arrays(path / file, m, content, clips, width)
+    fixed = {m: repaired_rows(column) for m, column in arrays.items()}
+    kept, features, observed = stacked({m: rows for m, (rows, _) in fixed.items()}, path)
     warnings = [
         f"{split} has {count} clips, the complete release has {size}"
         for split, size in _TABLES.values()
@@ -94,9 +96,9 @@ def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = N
             "file": str(path),
             "name": NAME,
             "release": NAME,
-            "features": {m: "given by the caller" if m == "text" else _PICKLES[m][2] for m in rows},
+            "features": {m: "given by the caller" if m == "text" else _PICKLES[m][2] for m in fixed},
             "split_source": "official, by clip: many episodes occur in several splits",
-            "repaired": broken,
+            "repaired": {m: count for m, (_, count) in fixed.items()},
             "warnings": warnings,
             "licence_note": "code MIT; the clips are for research only",
         },
@@ -106,9 +108,8 @@ def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = N
 def _clips(path: Path) -> list[Clip]:
     clips, seen = [], {}
     for name, (split, _) in _TABLES.items():
-        for number, line in _lines(path / name):
+        for number, (season, episode, clip, text, label) in _lines(path / name):
             place = f"{path / name}: line {number}"
-            season, episode, clip, text, label = line
             if label not in INTENTS:
                 raise DataError(f"{place}: {label!r} is none of the {len(INTENTS)} intents; correct it or get it again")
             key = f"{season}_{episode}_{clip}"
@@ -137,13 +138,6 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
     return [(number, [fields[i] for i in places]) for number, fields in rows]
 
 
-def _unpickled(file: Path) -> Mapping[str, Any]:
-    content = safe_pickle.load(file)
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: is a {type(content).__name__}, expected a dict of arrays by clip id; get it again")
-    return content
-
-
 def _arrays(
     where: str | Path, m: str, content: Mapping[str, Any], clips: list[Clip], width: int | None = None
 ) -> list[np.ndarray | None]:
@@ -156,9 +150,7 @@ def _arrays(
             raise DataError(f"{where}: field {clip.id!r}: is no array ({problem}); get the release's file") from problem
         frames = x[:, 0] if m == "vision" and x.ndim == 3 and x.shape[1] == 1 else x
         if x.size and (x.dtype.kind not in "fiu" or frames.ndim != 2 or width not in (None, frames.shape[1])):
-            form = f"(frames, {'1, ' if m == 'vision' else ''}{width or 'width'})"
-            raise DataError(
-                f"{where}: field {clip.id!r}: is {x.dtype} {x.shape}, expected numbers {form}; get it again"
-            )
+            message = f"expected numbers (frames, {'1, ' if m == 'vision' else ''}{width or 'width'}); get it again"
+            raise DataError(f"{where}: field {clip.id!r}: is {x.dtype} {x.shape}, {message}")
         arrays.append(frames[: LENGTHS[m]] if x.size else None)
     return arrays

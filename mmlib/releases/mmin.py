@@ -61,15 +61,14 @@ def dataset(
     path, label_names = Path(path), tuple(label_names)
     ids, split, target = _targets(path, fold)
     _check_names(path, target, label_names)
-    group, session, who, number = zip(*(_parts(path, fold, i) for i in ids))
+    group, speaker, number = zip(*(_parts(path, fold, i) for i in ids))
     with ExitStack() as stack:
         files = {m: stack.enter_context(Hdf5(path / file)) for m, (file, *_) in _FILES.items()}
         mean, std = _mean_std(path, fold) if normalise else (0.0, 1.0)
         arrays = {m: _arrays(files[m], ids, width) for m, (_, width, _) in _FILES.items()}
-        rows, broken = {}, {}
-        for m, column in arrays.items():
-            # MMIN writes zeros where it found no face.
-            rows[m], broken[m] = repaired_rows(None if a is None else files[m].read(a) for a in column)
+        # MMIN writes zeros where it found no face.
+        fixed = {m: repaired_rows(None if a is None else files[m].read(a) for a in arrays[m]) for m in _FILES}
+    rows = {m: column for m, (column, _) in fixed.items()}
     with np.errstate(all="ignore"):  # the Dataset refuses infinite values
         rows["audio"] = [None if x is None else (x - mean) / std for x in rows["audio"]]
 
@@ -88,7 +87,7 @@ def dataset(
         label_names=label_names,
         group=np.array(group)[kept],
         order=np.array(number, dtype=np.int32)[kept],
-        speaker=np.array([f"{s}_{w}" for s, w in zip(session, who)])[kept],
+        speaker=np.array(speaker)[kept],
         provenance={
             "file": str(path),
             "name": "IEMOCAP",
@@ -98,7 +97,7 @@ def dataset(
                 for m, (*_, text) in _FILES.items()
             },
             "split_source": f"fold {fold} of MMIN's ten",
-            "repaired": broken,
+            "repaired": {m: count for m, (_, count) in fixed.items()},
             "warnings": warnings,
             "licence_note": "only under an agreement signed with USC; nothing may be passed on",
         },
@@ -148,15 +147,14 @@ def _npy(file: Path) -> np.ndarray:
         raise DataError(f"{file}: is no plain .npy array ({problem}); get the release's file again") from problem
 
 
-def _parts(path: Path, fold: int, name: str) -> tuple[str, str, str, int]:
-    """Dialogue, session, speaker and number of an utterance such as Ses01F_impro01_M003."""
+def _parts(path: Path, fold: int, name: str) -> tuple[str, str, int]:
+    """Dialogue, speaker and number of an utterance such as Ses01F_impro01_M003."""
     match = _ID.fullmatch(name)
     if match is None:
-        raise DataError(
-            f"{path / 'target' / str(fold)}: {str(name)!r} is no IEMOCAP id such as Ses01F_impro01_F000; get it again"
-        )
+        folder, example = path / "target" / str(fold), "Ses01F_impro01_F000"
+        raise DataError(f"{folder}: {str(name)!r} is no IEMOCAP id such as {example}; get it again")
     dialogue, session, who, number = match.groups()
-    return dialogue, session, who, int(number)
+    return dialogue, f"{session}_{who}", int(number)
 
 
 def _check_names(path: Path, target: np.ndarray, label_names: tuple[str, ...]) -> None:

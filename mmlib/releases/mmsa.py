@@ -14,21 +14,8 @@ from torch import Tensor
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
-from mmlib.releases.splits import (
-    COVAREP,
-    FACET,
-    HAND_PICKED,
-    HAND_PICKED_NOTE,
-    MMSA_ONLY,
-    Fields,
-    Source,
-    assembled,
-    checked,
-    has,
-    modality,
-    shape,
-    stacked,
-)
+from mmlib.releases import splits
+from mmlib.releases.splits import COVAREP, FACET, HAND_PICKED, HAND_PICKED_NOTE, MMSA_ONLY, Fields, Source, has, shape
 
 NAME = "MMSA"
 
@@ -58,14 +45,14 @@ def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
     if text not in ("features", "ids"):
         raise DataError(f"{path}: text is {text!r}; choose 'features' or 'ids'")
     source = _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
-    splits = checked(content, path, NAME, (_MOSI, _MOSEI), _form(content, source))
-    observed = {m: _frames(path, splits, m) for m in _LENGTHS if _LENGTHS[m] in splits["train"]}
-    observed["text"] = _masked(path, splits)
+    fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI), _form(content, source))
+    observed = {m: _frames(path, fields, m) for m in _LENGTHS if _LENGTHS[m] in fields["train"]}
+    observed["text"] = _masked(path, fields)
     if text == "ids":
-        splits = {split: {**fields, "text": fields["text_bert"][:, 0, :, None]} for split, fields in splits.items()}
+        fields = {split: {**arrays, "text": arrays["text_bert"][:, 0, :, None]} for split, arrays in fields.items()}
         source = source._replace(modalities={**source.modalities, **_TOKENS})
-    modalities = {m: modality(splits, m, observed.get(m)) for m in source.widths}
-    return assembled(path, NAME, source, splits, modalities, stacked(splits, "regression_labels"))
+    modalities = {m: splits.modality(fields, m, observed.get(m)) for m in source.widths}
+    return splits.assembled(path, NAME, source, fields, modalities, splits.stacked(fields, "regression_labels"))
 
 
 def _form(content: dict, source: Source) -> dict[str, tuple[int | str, ...]]:
@@ -81,20 +68,20 @@ def _form(content: dict, source: Source) -> dict[str, tuple[int | str, ...]]:
     return form
 
 
-def _frames(path: Path, splits: dict[str, Fields], m: str) -> Bool[Tensor, "N T"]:
+def _frames(path: Path, fields: dict[str, Fields], m: str) -> Bool[Tensor, "N T"]:
     """The frames that the lengths of audio or vision give."""
-    field, steps = _LENGTHS[m], np.arange(splits["train"][m].shape[1] + 1)
-    for split, fields in splits.items():
-        for row in np.flatnonzero(~np.isin(fields[field], steps))[:1]:
-            message = f"is {fields[field][row]}, expected 0..{steps[-1]}, the frames of {m!r}; correct it"
-            raise DataError(f"{path}: split {split!r}, field {field!r}, row {row} (id {fields['id'][row]}): {message}")
-    return torch.from_numpy(steps[:-1] < stacked(splits, field)[:, None])
+    field, steps = _LENGTHS[m], np.arange(fields["train"][m].shape[1] + 1)
+    for split, arrays in fields.items():
+        for row in np.flatnonzero(~np.isin(arrays[field], steps))[:1]:
+            message = f"is {arrays[field][row]}, expected 0..{steps[-1]}, the frames of {m!r}; correct it"
+            raise DataError(f"{path}: split {split!r}, field {field!r}, row {row} (id {arrays['id'][row]}): {message}")
+    return torch.from_numpy(steps[:-1] < splits.stacked(fields, field)[:, None])
 
 
-def _masked(path: Path, splits: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
+def _masked(path: Path, fields: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
     """The frames that BERT's mask gives."""
-    for split, fields in splits.items():
-        for row in np.flatnonzero(~np.isin(fields["text_bert"][:, 1], (0, 1)).all(1))[:1]:
+    for split, arrays in fields.items():
+        for row in np.flatnonzero(~np.isin(arrays["text_bert"][:, 1], (0, 1)).all(1))[:1]:
             text = "the mask holds other than 0 and 1; the order is token ids, mask, segment"
-            raise DataError(f"{path}: split {split!r}, field 'text_bert', row {row} (id {fields['id'][row]}): {text}")
-    return torch.from_numpy(stacked(splits, "text_bert")[:, 1] == 1)
+            raise DataError(f"{path}: split {split!r}, field 'text_bert', row {row} (id {arrays['id'][row]}): {text}")
+    return torch.from_numpy(splits.stacked(fields, "text_bert")[:, 1] == 1)

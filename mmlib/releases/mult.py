@@ -10,47 +10,21 @@ import numpy as np
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
-from mmlib.releases.splits import (
-    COVAREP,
-    FACET,
-    GLOVE,
-    HAND_PICKED,
-    HAND_PICKED_NOTE,
-    MMSA_ONLY,
-    Fields,
-    Source,
-    array_of,
-    assembled,
-    checked,
-    first,
-    has,
-    id_form,
-    modality,
-    shape,
-    stacked,
-)
+from mmlib.releases import splits
+from mmlib.releases.splits import COVAREP, FACET, GLOVE, HAND_PICKED, HAND_PICKED_NOTE, MMSA_ONLY, Source, has, shape
 
 NAME = "MulT"
-
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 
 _ALL = {**GLOVE, **COVAREP, **FACET}
+_OTHER_SPLITS = "these splits are not those of the MMSA release, which has more rows"
+_FEW_YES = (
+    "each emotion is a yes/no problem of its own with few yes: answering no to all scores high; this is not the "
+    "4-class benchmark of 5531 utterances"
+)
 _MOSI = Source("MOSI", {**GLOVE, **HAND_PICKED}, (1284, 229, 686), (HAND_PICKED_NOTE,))
-_MOSEI = Source(
-    "MOSEI",
-    _ALL,
-    (16265, 1869, 4643),
-    ("these splits are not those of the MMSA release, which has more rows",),
-)
-_IEMOCAP = Source(
-    "IEMOCAP",
-    _ALL,
-    (2717, 798, 938),
-    (
-        "each emotion is a yes/no problem of its own with few yes: answering no to all scores high; this is not the "
-        "4-class benchmark of 5531 utterances",
-    ),
-)
+_MOSEI = Source("MOSEI", _ALL, (16265, 1869, 4643), (_OTHER_SPLITS,))
+_IEMOCAP = Source("IEMOCAP", _ALL, (2717, 798, 938), (_FEW_YES,))
 
 
 def fits(content: object) -> bool:
@@ -67,30 +41,19 @@ def dataset(content: dict, path: Path) -> Dataset:
     source = _IEMOCAP if emotions else _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
     words = 20 if emotions else 50
     form = {m: ("rows", words if m == "text" else f"frames of {m}", d) for m, d in source.widths.items()}
-    form |= {"labels": ("rows", 4, 2) if emotions else ("rows", 1, 1), "id": id_form(content)}
-    splits = checked(content, path, NAME, (_MOSI, _MOSEI, _IEMOCAP), form, optional=("id",))
-    modalities = {m: modality(splits, m) for m in source.widths}
-    labels = stacked(splits, "labels")
-    if not emotions:
-        return assembled(path, NAME, source, splits, modalities, labels)
-    _refuse_nan(path, splits)
-    ties = int((labels[..., 0] == labels[..., 1]).sum())
-    return assembled(
-        path,
-        NAME,
-        source,
-        splits,
-        modalities,
-        labels.argmax(2),
-        label_names=EMOTIONS,
-        warnings=[f"labels: {ties} pairs say yes as much as no and count as no, as in MulT's code"] if ties else [],
-    )
-
-
-def _refuse_nan(path: Path, splits: dict[str, Fields]) -> None:
-    for split, fields in splits.items():
-        for row in np.flatnonzero(np.isnan(fields["labels"]).any((1, 2)))[:1]:
-            raise DataError(f"{path}: split {split!r}, field 'labels', row {row}: is NaN; drop rows without a label")
+    form |= {"labels": ("rows", 4, 2) if emotions else ("rows", 1, 1), "id": splits.id_form(content)}
+    fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI, _IEMOCAP), form, optional=("id",))
+    modalities = {m: splits.modality(fields, m) for m in source.widths}
+    labels, label_names, warnings = splits.stacked(fields, "labels"), (), []
+    if emotions:
+        for split, arrays in fields.items():
+            for row in np.flatnonzero(np.isnan(arrays["labels"]).any((1, 2)))[:1]:
+                place = f"{path}: split {split!r}, field 'labels', row {row}"
+                raise DataError(f"{place}: is NaN; drop rows without a label")
+        if ties := int((labels[..., 0] == labels[..., 1]).sum()):
+            warnings = [f"labels: {ties} pairs say yes as much as no and count as no, as in MulT's code"]
+        labels, label_names = labels.argmax(2), EMOTIONS
+    return splits.assembled(path, NAME, source, fields, modalities, labels, label_names=label_names, warnings=warnings)
 
 
 def has_layout(content: object) -> bool:
@@ -110,8 +73,8 @@ def like_multibench(content: object) -> bool:
     widths = [shape(content, m)[2:] for m in ("audio", "vision")]
     if _has_emotions(content) or widths != [(74,), (35,)]:
         return False
-    ids = array_of(first(content, "id"))
-    one_each = ids.ndim > 0 and len(ids) > 0 and array_of(ids[0]).size == 1
+    ids = splits.array_of(splits.first(content, "id"))
+    one_each = ids.ndim > 0 and len(ids) > 0 and splits.array_of(ids[0]).size == 1
     return len(shape(content, "labels")) != 3 or one_each
 
 

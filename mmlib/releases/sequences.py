@@ -37,13 +37,9 @@ def repaired(x: Float[np.ndarray, "*shape"]) -> tuple[Float[np.ndarray, "*shape"
 
 def repaired_rows(arrays: Iterable[np.ndarray | None]) -> tuple[list[np.ndarray | None], int]:
     """Each array repaired, None where it has only zeros or was None; and the number of all repaired values."""
-    rows, broken = [], 0
     with np.errstate(over="ignore"):  # a number too large for float32 counts as infinite
-        for array in arrays:
-            x, count = (None, 0) if array is None else repaired(array)
-            rows.append(x if x is not None and x.any() else None)
-            broken += count
-    return rows, broken
+        pairs = [(None, 0) if array is None else repaired(array) for array in arrays]
+    return [x if x is not None and x.any() else None for x, _ in pairs], sum(count for _, count in pairs)
 
 
 def real_frames(x: Float[Tensor, "N T d"]) -> Bool[Tensor, "N T"]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +69,10 @@ def id_form(content: object) -> Shape:
 def checked(
     content: dict,
     path: Path,
-    release: str,
+    name: str,
     sources: Iterable[Source],
     form: dict[str, Shape],
-    optional: tuple[str, ...] = (),
+    optional: Sequence[str] = (),
 ) -> dict[str, Fields]:
     """The fields of each split as arrays.
 
@@ -81,13 +81,12 @@ def checked(
     Raises DataError for a split or field that is missing, has another shape or does not hold numbers (id may be texts).
     """
     widths = " or ".join(f"{s.name} {_slashes(s.widths.values())}" for s in sources)
-    remedy = f"{release} has text/audio/vision {widths}: download it again, or make a Dataset of arrays of your own"
+    remedy = f"{name} has text/audio/vision {widths}: download it again, or make a Dataset of arrays of your own"
 
     def fail(split: str, field: str, message: str):
         raise DataError(f"{path}: split {split!r}, field {field!r}: {message}; {remedy}")
 
-    splits: dict[str, Fields] = {}
-    sizes: dict[str, int] = {}
+    splits, sizes = {}, {}
     for split in SPLITS:
         if not isinstance(content.get(split), dict):
             problem = "is no dict of fields" if split in content else "is missing"
@@ -96,9 +95,9 @@ def checked(
         splits[split] = {}
         sizes.pop("rows", None)
         for field, sized in form.items():
-            if field not in fields and field in optional:
-                continue
             if field not in fields:
+                if field in optional:
+                    continue
                 fail(split, field, f"is missing; there are {', '.join(map(str, fields))}")
             array = array_of(fields[field])
             expected = [sizes.get(size, size) for size in sized]
@@ -168,13 +167,12 @@ def assembled(
     if not label_names and (y.abs() > 3).any():
         notes.append(f"labels: {int((y.abs() > 3).sum())} are outside -3..3")
 
-    whole = bool(kept.all())  # indexing would copy gigabytes
-    features = {m: part.x if whole else part.x[kept] for m, part in modalities.items()}
+    features = {m: part.x if kept.all() else part.x[kept] for m, part in modalities.items()}  # indexing copies
     return Dataset(
         name=source.name,
         task="multibinary" if label_names else "regression",
         features=features,
-        observed={m: part.observed if whole else part.observed[kept] for m, part in modalities.items()},
+        observed={m: part.observed[kept] for m, part in modalities.items()},
         target=y,
         split=split,
         ids=unique,
