@@ -42,7 +42,7 @@ def dataset(content: dict, path: Path) -> Dataset:
     words = 20 if emotions else 50
     form = {m: ("rows", words if m == "text" else f"frames of {m}", d) for m, d in source.widths.items()}
     form |= {"labels": ("rows", 4, 2) if emotions else ("rows", 1, 1), "id": splits.id_form(content)}
-    fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI, _IEMOCAP), form, optional=("id",))
+    fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI, _IEMOCAP), form, optional="id")
     modalities = {m: splits.modality(fields, m) for m in source.widths}
     labels, label_names, warnings = splits.stacked(fields, "labels"), (), []
     if emotions:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,17 +67,13 @@ def id_form(content: object) -> Shape:
 
 
 def checked(
-    content: dict,
-    path: Path,
-    name: str,
-    sources: Iterable[Source],
-    form: dict[str, Shape],
-    optional: Sequence[str] = (),
+    content: dict, path: Path, name: str, sources: Iterable[Source], form: dict[str, Shape], optional: str = ""
 ) -> dict[str, Fields]:
     """The fields of each split as arrays.
 
     form: the shape of each field. A text in it stands for any size except 0. The size of "rows" is the same for all
         fields of a split, the size of any other text for all fields of all splits.
+    optional: a field that a split may lack.
     Raises DataError for a split or field that is missing, has another shape or does not hold numbers (id may be texts).
     """
     widths = " or ".join(f"{s.name} {_slashes(s.widths.values())}" for s in sources)
@@ -96,7 +92,7 @@ def checked(
         sizes.pop("rows", None)
         for field, sized in form.items():
             if field not in fields:
-                if field in optional:
+                if field == optional:
                     continue
                 fail(split, field, f"is missing; there are {', '.join(map(str, fields))}")
             array = array_of(fields[field])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mmlib.data.checks import DataError
 from mmlib.releases import safe_pickle
-from mmlib.releases.safe_pickle import limits, machine
+from mmlib.releases.safe_pickle import allowed, machine
 
 PROTOCOLS = range(6)
 SCALARS = [None, True, False, 0, -1, 255, 2**16, 2**31, -(2**40), 2**70, 1.5, float("inf"), 1 + 2j, b"", b"\xff\0'\n"]
@@ -538,8 +538,8 @@ def test_a_hundred_levels_are_read(loaded):
 )
 def test_no_small_file_takes_much_memory(refused, monkeypatch, step, count):
     """Arrays, bytes and sets of the same kilobyte, and very many empty containers."""
-    monkeypatch.setattr(limits, "_SLACK", 2**20)
-    monkeypatch.setattr(limits, "_GROWTH", 2)
+    monkeypatch.setattr(allowed, "_SLACK", 2**20)
+    monkeypatch.setattr(allowed, "_GROWTH", 2)
     kilobyte = b"B\0\4\0\0" + bytes(1024) + b"\x94" + b"](" + b"N" * 1024 + b"e\x94"
     kilobyte += b"X\0\4\0\0" + b"a" * 1024 + b"\x94" + text("latin1") + b"\x94"
     data = program(b"(", kilobyte, step * count, b"l")

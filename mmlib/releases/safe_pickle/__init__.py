@@ -12,10 +12,10 @@ The usual remedy is a subclass of pickle.Unpickler whose find_class allows a few
   unfolds to terabytes, nest so deep that Python crashes when it frees the content, or fill a dict with keys of equal hash.
 - find_class sees a name only when the program reaches it, after everything in front of it has run.
 
-Therefore the program runs on a small machine of our own, in three modules:
+Therefore the program runs on a small machine of our own, in two modules:
 
-limits    what is refused in every file, and the memory that its content may take: a multiple of the file's size
-names     the allowed names, each with our own function in place of numpy's or Python's
+allowed   the memory that the content may take, a multiple of the file's size, and the allowed names, each with our own
+          function in place of numpy's or Python's
 machine   the instructions: a first pass checks the whole file, a second one builds the content, then its size is checked
 
 The result is what pickle.load gives for an honest file (tests/releases/test_safe_pickle.py compares them for all
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlib.data.checks import DataError
-from mmlib.releases.safe_pickle.limits import AGAIN, Refusal
+from mmlib.releases.safe_pickle.allowed import AGAIN, Refusal
 from mmlib.releases.safe_pickle.machine import Machine
 
 __all__ = ["load"]

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mmlib.releases.safe_pickle.limits import AGAIN, BOMB, DEPTH, PLAIN, Budget, Refusal, keys, kind_of
-from mmlib.releases.safe_pickle.names import Name, Unbuilt, named
+from mmlib.releases.safe_pickle.allowed import AGAIN, BOMB, PLAIN, Budget, Name, Refusal, Unbuilt, keys, kind_of, named
 
 # How the argument of each instruction ends: after so many bytes, after a length of so many bytes, after so many lines.
 _FIXED = {"PROTO": 1, "FRAME": 8, "BININT": 4, "BININT1": 1, "BININT2": 2, "BINFLOAT": 8}
@@ -190,8 +189,8 @@ class Machine(Budget):
                     raise Refusal(f"has {part.text if kind is Name else kind_of(part)} as content; {PLAIN}")
                 elif id(part) in path:
                     raise Refusal(f"has {kind_of(part)} that contains itself; {BOMB}")
-                elif len(path) - 1 + getattr(done.get(id(part)), "height", 1) > DEPTH:
-                    raise Refusal(f"nests over {DEPTH} levels deep; {BOMB}")
+                elif len(path) - 1 + getattr(done.get(id(part)), "height", 1) > self.depth:
+                    raise Refusal(f"nests over {self.depth} levels deep; {BOMB}")
                 elif id(part) in done:
                     level.add(done[id(part)])
                 else:
@@ -225,57 +224,31 @@ def _string(raw: bytes) -> str:
 
 
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
-_UTF8 = partial(str, encoding="utf-8", errors="surrogatepass")
-_LATIN1 = partial(str, encoding="latin1")
 _UNSIGNED = partial(int.from_bytes, byteorder="little")
 _SIGNED = partial(int.from_bytes, byteorder="little", signed=True)
-_LITERALS = {
-    "NONE": lambda _: None,
-    "NEWTRUE": lambda _: True,
-    "NEWFALSE": lambda _: False,
-    "BININT": _SIGNED,
-    "BININT1": _UNSIGNED,
-    "BININT2": _UNSIGNED,
-    "LONG1": _SIGNED,
-    "INT": _int,
-    "LONG": lambda raw: int(raw.rstrip(b"L\n")),
-    "FLOAT": float,
-    "BINFLOAT": lambda raw: struct.unpack(">d", raw)[0],
-    "STRING": _string,
-    "SHORT_BINSTRING": _LATIN1,
-    "BINSTRING": _LATIN1,
-    "UNICODE": lambda raw: raw[:-1].decode("raw-unicode-escape"),
-    "SHORT_BINUNICODE": _UTF8,
-    "BINUNICODE": _UTF8,
-    "BINUNICODE8": _UTF8,
-    "SHORT_BINBYTES": bytes,
-    "BINBYTES": bytes,
-    "BINBYTES8": bytes,
-    "BYTEARRAY8": bytearray,
-}
+_LITERALS = {"NONE": lambda _: None, "NEWTRUE": lambda _: True, "NEWFALSE": lambda _: False, "BYTEARRAY8": bytearray}
+_LITERALS |= {"BININT": _SIGNED, "BININT1": _UNSIGNED, "BININT2": _UNSIGNED, "LONG1": _SIGNED}
+_LITERALS |= {"INT": _int, "LONG": lambda raw: int(raw.rstrip(b"L\n"))}
+_LITERALS |= {"FLOAT": float, "BINFLOAT": lambda raw: struct.unpack(">d", raw)[0]}
+_LITERALS |= {"STRING": _string, "UNICODE": lambda raw: raw[:-1].decode("raw-unicode-escape")}
+_LITERALS |= dict.fromkeys(("SHORT_BINSTRING", "BINSTRING"), partial(str, encoding="latin1"))
+_LITERALS |= dict.fromkeys(
+    ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), partial(str, encoding="utf-8", errors="surrogatepass")
+)
+_LITERALS |= dict.fromkeys(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8"), bytes)
 _STEPS = {
-    "PROTO": Machine.protocol,
-    "FRAME": lambda *_: None,
-    "STOP": lambda *_: None,
+    "PROTO": Machine.protocol, "FRAME": lambda *_: None, "STOP": lambda *_: None,
     "MARK": lambda m, _: m.marks.append(len(m.stack)),
-    "EMPTY_LIST": lambda m, _: m.push([]),
-    "EMPTY_TUPLE": lambda m, _: m.push(()),
-    "EMPTY_DICT": lambda m, _: m.push({}),
-    "EMPTY_SET": lambda m, _: m.push(set()),
-    "LIST": lambda m, _: m.push(m.items()),
-    "TUPLE": lambda m, _: m.push(tuple(m.items())),
-    "DICT": lambda m, _: m.push(_pairs(m.items())),
-    "FROZENSET": lambda m, _: m.push(frozenset(keys(m.items()))),
-    "TUPLE1": lambda m, _: m.push(tuple(m.pop(1))),
-    "TUPLE2": lambda m, _: m.push(tuple(m.pop(2))),
+    "EMPTY_LIST": lambda m, _: m.push([]), "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "EMPTY_DICT": lambda m, _: m.push({}), "EMPTY_SET": lambda m, _: m.push(set()),
+    "LIST": lambda m, _: m.push(m.items()), "TUPLE": lambda m, _: m.push(tuple(m.items())),
+    "DICT": lambda m, _: m.push(_pairs(m.items())), "FROZENSET": lambda m, _: m.push(frozenset(keys(m.items()))),
+    "TUPLE1": lambda m, _: m.push(tuple(m.pop(1))), "TUPLE2": lambda m, _: m.push(tuple(m.pop(2))),
     "TUPLE3": lambda m, _: m.push(tuple(m.pop(3))),
-    "APPEND": lambda m, _: m.add(list, m.pop(1)),
-    "APPENDS": lambda m, _: m.add(list, m.items()),
-    "SETITEM": lambda m, _: m.add(dict, m.pop(2)),
-    "SETITEMS": lambda m, _: m.add(dict, m.items()),
+    "APPEND": lambda m, _: m.add(list, m.pop(1)), "APPENDS": lambda m, _: m.add(list, m.items()),
+    "SETITEM": lambda m, _: m.add(dict, m.pop(2)), "SETITEMS": lambda m, _: m.add(dict, m.items()),
     "ADDITEMS": lambda m, _: m.add(set, m.items()),
     "GLOBAL": lambda m, raw: m.stack.append(named(*_lines(raw))),
     "STACK_GLOBAL": lambda m, _: m.stack.append(named(*m.pop(2))),
-    "REDUCE": lambda m, _: m.reduce(*m.pop(2)),
-    "BUILD": lambda m, _: m.build(*m.pop(1)),
-}
+    "REDUCE": lambda m, _: m.reduce(*m.pop(2)), "BUILD": lambda m, _: m.build(*m.pop(1)),
+}  # fmt: skip
