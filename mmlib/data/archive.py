@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,8 +35,11 @@ _OTHER_FORMATS = (
     (rb"\x80[\0-\x05]", f"seems to be a pickle or old torch file, which can run code and is never opened; {_CONVERT}"),
     (rb"\x89HDF", f"seems to be an HDF5 file; open it with h5py and {_CONVERT}"),
     (rb"\x93NUMPY", f"seems to be a single .npy array; open it with numpy.load and {_CONVERT}"),
-    (rb"[^\0-\x08\x0e-\x1f]+\Z", "seems to be a text file (a web page? a Git LFS pointer?); get the archive itself"),
-    (rb"", f"is not an .npz archive; {_SPEC}"),
+    (
+        rb"(?!PK)[^\0-\x08\x0e-\x1f]+\Z",
+        "seems to be a text file (a web page? a Git LFS pointer?); get the archive itself",
+    ),
+    (rb"(?!PK)", f"is not an .npz archive; {_SPEC}"),
 )
 _TARGETS = {
     "regression": ("float32", ()),
@@ -72,7 +75,11 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
     cache = Path.home() / ".cache" / "mmlib" if cache is None else Path(cache)
     try:
         with open(path, "rb") as file:
-            _refuse_other_formats(path, file)
+            head = file.read(512)
+            for pattern, message in _OTHER_FORMATS:
+                if re.match(pattern, head):
+                    raise DataError(f"{path}: {message}")
+            file.seek(0)
             with _damage(f"{path}: the list of its fields"):
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 archive = zipfile.ZipFile(file)
@@ -132,14 +139,6 @@ def _damage(place: str) -> Iterator[None]:
         raise DataError(f"{place}: cannot be read ({type(problem).__name__}: {problem}); {_AGAIN}") from problem
 
 
-def _refuse_other_formats(path: Path, file: BinaryIO) -> None:
-    head = file.read(512)
-    file.seek(0)
-    for pattern, message in () if head.startswith(b"PK") else _OTHER_FORMATS:
-        if re.match(pattern, head):
-            raise DataError(f"{path}: {message}")
-
-
 def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, folder: Path) -> Dataset:
     headers = _headers(path, archive)
     for key in _REQUIRED:
@@ -195,9 +194,8 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
     for info in members:
         key = info.filename.removesuffix(".npy")
         if key == info.filename or key in headers:
-            raise field_error(
-                path, key, f"is {'there twice' if key in headers else 'not an .npy member'}; drop it, {_SPEC}"
-            )
+            problem = "there twice" if key in headers else "not an .npy member"
+            raise field_error(path, key, f"is {problem}; drop it, {_SPEC}")
         with _damage(f"{path}: field {key!r}"), archive.open(info) as member:
             parse = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(member)]
             shape, _, dtype = parse(member)
@@ -223,8 +221,7 @@ def _check(path: Path, key: str, headers: dict[str, _Header], types: str, shape:
 def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
     n = (*headers["ids"].shape, 0)[0]
     kind, labels = _TARGETS[meta["task"]]
-    expected = {"meta": ("unicode", ()), "ids": ("unicode", (n,)), "split": ("unicode", (n,))}
-    expected["target"] = (kind, (n, *labels))
+    expected = {"ids": ("unicode", (n,)), "split": ("unicode", (n,)), "target": (kind, (n, *labels))}
     expected |= {c: (kind, (n,)) for c, kind in _COLUMNS.items() if c in headers}
     for m in meta["modalities"]:
         sequence = m in headers and len(headers[m].shape) > 2
@@ -233,7 +230,7 @@ def _check_headers(path: Path, headers: dict[str, _Header], meta: dict) -> None:
         if sequence:
             expected[f"{m}_length"] = ("int32", (n,))
     for key in headers:
-        if key not in expected:
+        if key not in (*expected, "meta"):
             names = ", ".join(meta["modalities"])
             raise field_error(path, key, f"is no field of an archive with the modalities {names}; drop it, {_SPEC}")
     for key, (types, shape) in expected.items():
@@ -360,9 +357,8 @@ def _chunks(where: str, m: str, x: torch.Tensor, order: torch.Tensor, dtype: np.
         with np.errstate(over="ignore"):
             chunk = x[start : start + step].cpu().gather(1, index).numpy().astype(dtype)
         for row in np.flatnonzero(np.isinf(chunk).any((1, 2)))[:1]:
-            raise field_error(
-                where, m, "has a value beyond float16 (65504); scale it or use half=False", start + row, ids
-            )
+            message = "has a value beyond float16 (65504); scale it or use half=False"
+            raise field_error(where, m, message, start + row, ids)
         yield chunk
 
 

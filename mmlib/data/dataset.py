@@ -14,6 +14,8 @@ from torch import Tensor
 
 from mmlib.data.checks import COLUMN_KINDS, SPLITS, DataError, check_dataset, check_modalities, chunk_rows
 
+Mask = Mapping[str, Bool[Tensor, "n _"]]
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -305,15 +307,10 @@ class Dataset:
         )
 
     def view(
-        self,
-        split: str,
-        observed: Mapping[str, Bool[Tensor, "n _"]] | None = None,
-        *,
-        labelled: bool = True,
-        complete: bool = False,
+        self, split: str, observed: Mask | None = None, *, labelled: bool = True, complete: bool = False
     ) -> "View":
         """The rows of a split, to be served as batches; frames that `observed` (n, T) hides become zero."""
-        return View(self, self.rows(split), observed, labelled=labelled, complete=complete)
+        return View(self, self.rows(split), observed, labelled, complete)
 
     def _derived(self, note: str) -> dict[str, Any]:
         return {**self.provenance, "derived": [*self.provenance.get("derived", []), note]}
@@ -340,15 +337,7 @@ class Scaling:
 class View:
     """Rows of a dataset under one mask of missing modalities, served as batches without copying the features."""
 
-    def __init__(
-        self,
-        data: Dataset,
-        rows: Int[Tensor, "n"],
-        observed: Mapping[str, Bool[Tensor, "n _"]] | None,
-        *,
-        labelled: bool,
-        complete: bool,
-    ):
+    def __init__(self, data: Dataset, rows: Int[Tensor, "n"], observed: Mask | None, labelled: bool, complete: bool):
         self.data, self.rows, self.labelled, self.complete = data, rows, labelled, complete
         self.observed = {m: f[rows] for m, f in data.observed.items()}
         if observed is not None:

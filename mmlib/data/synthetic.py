@@ -78,17 +78,14 @@ class World:
         n = sum(rows.values())
         component = torch.multinomial(self.priors, n, replacement=True, generator=generator)
         z = self.means[component] + torch.randn(n, self.latent, dtype=torch.float64, generator=generator)
-        features, observed = {}, {}
-        for m in self.modalities:
-            features[m], observed[m] = self._sequence(m, z, generator)
-        split = np.concatenate([np.full(rows[s], s) for s in SPLITS])
+        sequences = {m: self._sequence(m, z, generator) for m in self.modalities}
         return Dataset(
             name=self.name,
             task=self.task,
-            features=features,
-            observed=observed,
+            features={m: x for m, (x, _) in sequences.items()},
+            observed={m: real for m, (_, real) in sequences.items()},
             target=self._target(z, component, generator),
-            split=split,
+            split=np.concatenate([np.full(rows[s], s) for s in SPLITS]),
             ids=np.array([f"{s}-{i:06d}" for s in SPLITS for i in range(rows[s])]),
             label_names=self.label_names,
             provenance={
@@ -167,8 +164,7 @@ def draw(
         w = torch.nn.functional.normalize(normal(len(labels), latent), dim=1)
         b = torch.zeros(len(labels), dtype=torch.float64)
         if prevalence is not None:
-            quantiles = norm.ppf(list(prevalence.values()))
-            b = torch.from_numpy(np.asarray(quantiles)) * math.sqrt(1 + sigma**2)
+            b = torch.from_numpy(norm.ppf(list(prevalence.values()))) * math.sqrt(1 + sigma**2)
     return World(name, task, labels, dict(modalities), A, B, means, share, w, b, sigma, scale)
 
 
@@ -186,54 +182,33 @@ class _Shape:
 
 SHAPES = {
     "mmimdb": _Shape(
-        "multilabel",
-        {"image": Modality(512, blur=1.0), "text": Modality(512, blur=0.5)},
-        (15_552, 2_608, 7_799),
-        {genre: films / MMIMDB_FILMS for genre, films in MMIMDB_GENRES.items()},
-        other={"sigma": 0.4},
+        "multilabel", {"image": Modality(512, blur=1.0), "text": Modality(512, blur=0.5)}, (15_552, 2_608, 7_799),
+        {genre: films / MMIMDB_FILMS for genre, films in MMIMDB_GENRES.items()}, other={"sigma": 0.4},
     ),
     "mosi": _Shape(
         "regression",
         {"text": Modality(768, 50, blur=0.8), "audio": Modality(5, 50, blur=3.0), "vision": Modality(20, 50, blur=2.0)},
-        (1_284, 229, 686),
-        latent=4,
-        other={"scale": 1.5},
+        (1_284, 229, 686), latent=4, other={"scale": 1.5},
     ),
     "iemocap": _Shape(
         "multiclass",
-        {
-            "text": Modality(1024, 22, blur=1.5),
-            "audio": Modality(130, 50, blur=2.5),
-            "vision": Modality(342, 50, blur=3.0),
-        },
+        {"text": Modality(1024, 22, blur=1.5), "audio": Modality(130, 50, blur=2.5), "vision": Modality(342, 50, blur=3.0)},
         (4_446, 557, 528),
-        {emotion: rows / sum(IEMOCAP_EMOTIONS.values()) for emotion, rows in IEMOCAP_EMOTIONS.items()},
-        latent=6,
+        {emotion: rows / sum(IEMOCAP_EMOTIONS.values()) for emotion, rows in IEMOCAP_EMOTIONS.items()}, latent=6,
     ),
     "iemocap_binary": _Shape(
         "multibinary",
-        {
-            "text": Modality(300, 20, blur=1.0),
-            "audio": Modality(74, 20, blur=1.5),
-            "vision": Modality(35, 20, blur=2.5),
-        },
-        (2_717, 798, 938),
-        {"neutral": 0.35, "happy": 0.14, "sad": 0.2, "angry": 0.24},
-        latent=6,
+        {"text": Modality(300, 20, blur=1.0), "audio": Modality(74, 20, blur=1.5), "vision": Modality(35, 20, blur=2.5)},
+        (2_717, 798, 938), {"neutral": 0.35, "happy": 0.14, "sad": 0.2, "angry": 0.24}, latent=6,
     ),
     "mintrec": _Shape(
         "multiclass",
-        {
-            "text": Modality(768, 30, blur=1.2),
-            "audio": Modality(768, 48, blur=4.0),
-            "vision": Modality(256, 23, blur=4.0),
-        },
+        {"text": Modality(768, 30, blur=1.2), "audio": Modality(768, 48, blur=4.0), "vision": Modality(256, 23, blur=4.0)},
         (1_334, 445, 445),
         {intent: clips / sum(MINTREC_INTENTS.values()) for intent, clips in MINTREC_INTENTS.items()},
-        latent=10,
-        other={"separation": 4.0},
+        latent=10, other={"separation": 4.0},
     ),
-}
+}  # fmt: skip
 """Worlds with the shapes of the papers' data sets (audio and video of MIntRec at a tenth of their length)."""
 
 
@@ -248,12 +223,11 @@ def like(name: str, /, *, dim: int | None = None, length: int | None = None, see
         m: Modality(min(v.dim, dim or v.dim), min(v.length, length or v.length), v.blur, v.persistence, v.noise)
         for m, v in shape.modalities.items()
     }
-    arguments = {"modalities": modalities, "prevalence": shape.prevalence, "latent": shape.latent, **shape.other}
+    arguments = {"prevalence": shape.prevalence, "latent": shape.latent, **shape.other, **changes}
     unknown = set(changes) - (set(inspect.signature(draw).parameters) - {"task", "name"})
     if unknown:
         raise DataError(f"synthetic.like: unknown argument {sorted(unknown)[0]!r}")
-    arguments.update(changes)
-    return draw(shape.task, arguments.pop("modalities"), name=f"synthetic {name}", seed=seed, **arguments)
+    return draw(shape.task, **{"modalities": modalities, **arguments}, name=f"synthetic {name}", seed=seed)
 
 
 def rows_like(name: str, fraction: float = 1.0) -> dict[str, int]:

@@ -241,14 +241,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.out.exists():
             raise DataError(f"{options.out}: exists already; remove it or choose another name")
         rows = manifest(options.source, task=options.task)
-        data = encode(
-            rows,
-            _encoders(options, rows.contents),
-            cache=options.cache,
-            batch=options.batch,
-            half=options.half,
-            name=options.out.stem,
-        )
+        encoders, name = _encoders(options, rows.contents), options.out.stem
+        data = encode(rows, encoders, cache=options.cache, batch=options.batch, half=options.half, name=name)
         write(data, options.out)
     except (DataError, OSError) as e:
         print(e, file=sys.stderr)
