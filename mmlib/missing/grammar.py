@@ -67,10 +67,8 @@ def _fractions(name: re.Match) -> dict:
         return arguments | {"percent": tuple(map(float, three))}
     a, b = float(a), float(b)
     if max(a, b) != 100:
-        raise DataError(
-            f"protocol {name[0]!r}: one of the two modalities must be at 100, else it is open which rows have both; "
-            "write complex_<both>_<first only>_<second only>"
-        )
+        remedy = "else it is open which rows have both; write complex_<both>_<first only>_<second only>"
+        raise DataError(f"protocol {name[0]!r}: one of the two modalities must be at 100, {remedy}")
     return arguments | {"percent": (min(a, b), 100 - b, 100 - a), "named": (first, second)}
 
 

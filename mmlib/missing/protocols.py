@@ -70,10 +70,9 @@ class Protocol:
         empty = ~availability(visible).any(1)
         if bool(empty.any()):
             row = int(rows[empty.nonzero()[0]])
-            raise DataError(
-                f"{data.where}: protocol {str(self)!r}, row {row} (id {str(data.ids[row])!r}): the row would lose everything, "
-                "because it lacks by nature what the protocol leaves; select rows with Dataset.having(...) first"
-            )
+            place = f"protocol {str(self)!r}, row {row} (id {str(data.ids[row])!r})"
+            reason = "the row would lose everything, because it lacks by nature what the protocol leaves"
+            raise DataError(f"{data.where}: {place}: {reason}; select rows with Dataset.having(...) first")
         return visible
 
     def check(self, data: Dataset) -> None:
@@ -183,7 +182,8 @@ class Frames(Protocol):
     def _mask(self, data, observed, draw, rows):
         place = {m: (f.cumsum(1) - 1).clamp(min=0) for m, f in observed.items()}
         u = {m: torch.from_numpy(draw.matrix("frames", m, count=p.shape[1])).gather(1, p) for m, p in place.items()}
-        u = {m: torch.full_like(x, 1) if m == self.keep else x for m, x in u.items()}
+        if self.keep:
+            u[self.keep].fill_(1)
         largest = torch.stack([x.masked_fill(~observed[m], -1).amax(1) for m, x in u.items()]).amax(0)[:, None]
         return {m: (x >= self.rate) | (x == largest) for m, x in u.items()}
 
@@ -200,8 +200,8 @@ class Rate(Protocol):
     kind = "rate"
 
     def check(self, data):
-        if not 0 <= self.lose < len(data.modalities):
-            count = len(data.modalities)
+        count = len(data.modalities)
+        if not 0 <= self.lose < count:
             raise self._error(data, f"lose must be 0 (any number) to {count - 1}, the data have {count} modalities")
 
     def _mask(self, data, observed, draw, rows):
@@ -222,9 +222,9 @@ class Slots(Protocol):
     kind = "slots"
 
     def check(self, data):
-        limit = (len(data.modalities) - 1) / len(data.modalities)
-        if self.rate > limit + 1e-9:
-            share = f"with {len(data.modalities)} modalities at most {limit:.3f} of the slots can be lost"
+        count = len(data.modalities)
+        if self.rate > (limit := (count - 1) / count) + 1e-9:
+            share = f"with {count} modalities at most {limit:.3f} of the slots can be lost"
             raise self._error(data, f"{share} without rows losing everything")
 
     def _mask(self, data, observed, draw, rows):
@@ -281,8 +281,7 @@ class Dependent(Protocol):
     def check(self, data):
         self._check_modalities(data, self.modality, *[self.given] * (self.given != "target"))
         if self.label and (self.given != "target" or self.label not in data.label_names):
-            labels = ", ".join(data.label_names)
-            raise self._error(data, f"label {self.label!r} is not one of {labels} (given=target)")
+            raise self._error(data, f"label {self.label!r} is not one of {', '.join(data.label_names)} (given=target)")
 
     def _mask(self, data, observed, draw, rows):
         score = self._score(data)
@@ -393,8 +392,6 @@ class _Draw:
 
 
 def _text(value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

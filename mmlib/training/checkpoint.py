@@ -49,9 +49,9 @@ def save(run: Any) -> None:
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
     position = {name: getattr(run, name) for name in ("stage", "epoch", "step", "terms")}
     texts = {"settings": _settings(run), "position": position, "history": vars(run.history)}
-    texts = {k: json.dumps(v) for k, v in texts.items()}
     with replacing(run.file) as path:
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path, texts)
+        contents = {k: v.contiguous().clone() for k, v in tensors.items()}
+        save_file(contents, path, {k: json.dumps(v) for k, v in texts.items()})
 
 
 def load(run: Any) -> None:
@@ -64,9 +64,8 @@ def load(run: Any) -> None:
         raise TrainingError(f"{run.file} is not a whole checkpoint ({e}); delete it or choose another folder") from e
     for name, value in json.loads(json.dumps(_settings(run))).items():
         if settings.get(name) != value:
-            raise TrainingError(
-                f"{run.file} belongs to another run: {name} was {settings.get(name)!r}, is {value!r}; choose another folder"
-            )
+            change = f"{name} was {settings.get(name)!r}, is {value!r}"
+            raise TrainingError(f"{run.file} belongs to another run: {change}; choose another folder")
     for name, value in position.items():
         setattr(run, name, value)
     vars(run.history).update(history, rows=[tuple(row) for row in history["rows"]])

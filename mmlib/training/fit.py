@@ -135,8 +135,7 @@ class _Run:
         self.valid_protocol.observed(self.data, "valid", self.options.seed)
         any(self._validate(stage) is not None for stage in stages)
         silent = {} if progress else {"disable": True}  # without `disable` the variable TQDM_DISABLE decides
-        done = sum(epochs[stage] for stage in stages[: self.stage]) + self.epoch
-        with tqdm(total=sum(epochs.values()), initial=done, unit="epoch", leave=False, **silent) as bar:
+        with tqdm(total=sum(epochs.values()), initial=self._epochs(), unit="epoch", leave=False, **silent) as bar:
             while self.stage < len(stages):
                 self._train_stage(stages[self.stage], bar)
         checkpoint.save(self)
@@ -230,16 +229,18 @@ class _Run:
             return
         step, term = bad[0].tolist()
         ids = self.data.ids[view.rows[batches[step]].cpu().numpy()]
-        raise TrainingError(
-            f"{self.data.where}: loss {self.terms[term]!r} is not finite in stage {stage!r}, epoch {self.epoch}, step "
-            f"{step}; rows {', '.join(ids[:32])}; lower lr ({self.options.lr[stage]:g}) or look at these rows"
-        )
+        place = f"stage {stage!r}, epoch {self.epoch}, step {step}; rows {', '.join(ids[:32])}"
+        remedy = f"lower lr ({self.options.lr[stage]:g}) or look at these rows"
+        raise TrainingError(f"{self.data.where}: loss {self.terms[term]!r} is not finite in {place}; {remedy}")
+
+    def _epochs(self) -> int:
+        """The number of epochs before this one, of all stages."""
+        return sum(self.options.epochs[stage] for stage in self.system.stages[: self.stage]) + self.epoch
 
     def _train_view(self) -> View:
         # A mask that is not redrawn is the same in every epoch, and so is the view.
         if self.protocol.redrawn or self._view is None:
-            epoch = sum(self.options.epochs[stage] for stage in self.system.stages[: self.stage]) + self.epoch
-            observed = self.protocol.observed(self.data, "train", self.options.seed, epoch)
+            observed = self.protocol.observed(self.data, "train", self.options.seed, self._epochs())
             self._view = self.data.view("train", observed, complete=self.protocol.complete_training)
         return self._view
 
@@ -264,17 +265,15 @@ def _multiplier(options: _Options, step: int, steps: int) -> float:
 def _per_stage(system: System, name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         return dict.fromkeys(system.stages, value)
-    words = {stage: stage.split()[0] for stage in system.stages}
-    if set(value) != set(words.values()):
-        expected = list(dict.fromkeys(words.values()))
-        raise TrainingError(f"{name} names the stages {sorted(value)}, the system has {expected}")
-    return {stage: value[word] for stage, word in words.items()}
+    words = [stage.split()[0] for stage in system.stages]
+    if set(value) != set(words):
+        raise TrainingError(f"{name} names the stages {sorted(value)}, the system has {list(dict.fromkeys(words))}")
+    return {stage: value[word] for stage, word in zip(system.stages, words)}
 
 
 def _check_options(options: _Options) -> None:
-    counts = {f"epochs of {stage}": n for stage, n in options.epochs.items()}
-    counts |= {"batch_size": options.batch_size, "patience": options.patience}
-    for name, count in counts.items():
+    epochs = {f"epochs of {stage}": n for stage, n in options.epochs.items()}
+    for name, count in {**epochs, "batch_size": options.batch_size, "patience": options.patience}.items():
         if count is not None and count < 1:
             raise TrainingError(f"{name} is {count}, it must be at least 1")
     if options.max_grad_norm is not None and not options.max_grad_norm > 0:
@@ -287,7 +286,5 @@ def _check_classes(data: Dataset) -> None:
     classes = {split: set(data.target[data.rows(split)].tolist()) for split in SPLITS}
     for split in ("valid", "test"):
         if new := classes[split] - classes["train"]:
-            raise TrainingError(
-                f"{data.where}: class {data.label_names[min(new)]!r} occurs in {split} but in no training row, so no system "
-                "can learn it; drop its rows or split anew"
-            )
+            label, remedy = data.label_names[min(new)], "so no system can learn it; drop its rows or split anew"
+            raise TrainingError(f"{data.where}: class {label!r} occurs in {split} but in no training row, {remedy}")
