@@ -54,9 +54,8 @@ class Cache:
             values = torch.from_numpy(_load(file)[2]).to(dtype)
             x = torch.zeros(*observed.shape, values.shape[1], dtype=dtype) if x is None else x
             if values.shape[1] != (width := x.shape[2]):
-                raise DataError(
-                    f"{file}: features are {values.shape[1]} wide, others of this encoder {width}; delete it"
-                )
+                widths = f"{values.shape[1]} wide, others of this encoder {width}"
+                raise DataError(f"{file}: features are {widths}; delete it")
             for i, start, end in spans:
                 x[i, : end - start] = values[start:end]
         return x, observed

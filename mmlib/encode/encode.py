@@ -170,6 +170,7 @@ def _dataset(
     if not kept.all():
         warned.append(f"{int((~kept).sum())} of {len(kept)} rows had no content and were dropped")
     used = {m: encoders[m] for m in features}
+    packages = sorted({e.package for e in used.values()})
     return Dataset(
         name=name,
         task=rows.task,
@@ -184,10 +185,7 @@ def _dataset(
             "features": {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()},
             "feature_sources": {m: f"{m} of {Path(rows.where).name}" for m in used},
             "warnings": warned,
-            "sources": [
-                {"repository": f"PyPI {package}", "commit": version(package), "path": ""}
-                for package in sorted({e.package for e in used.values()})
-            ],
+            "sources": [{"repository": f"PyPI {p}", "commit": version(p), "path": ""} for p in packages],
             "split_source": rows.split_source,
             "derived": [*rows.derived, *notes],
         },
@@ -247,8 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (DataError, OSError) as e:
         print(e, file=sys.stderr)
         return 2
-    sizes = ", ".join(f"{len(data.rows(split))} {split}" for split in SPLITS)
-    print(f"{options.out}: {data.task}, {sizes}")
+    print(f"{options.out}: {data.task}, {', '.join(f'{len(data.rows(split))} {split}' for split in SPLITS)}")
     for m, x in data.features.items():
         print(f"  {m}: {int(data.present[m].sum())} of {len(data)} rows, (T, d) = {tuple(x.shape[1:])}")
     print(*data.provenance["warnings"], *data.provenance["derived"], sep="\n")

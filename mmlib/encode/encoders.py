@@ -63,10 +63,8 @@ def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: s
         ).eval()
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as e:  # six libraries raise errors of their own
-        raise DataError(
-            f"CLIP {model!r} with weights {weights!r} cannot be loaded ({e}); give a name and tag of "
-            "open_clip.list_pretrained(), a checkpoint as weights, or local-dir:FOLDER as model"
-        ) from e
+        remedy = "a name and tag of open_clip.list_pretrained(), a checkpoint as weights, or local-dir:FOLDER as model"
+        raise DataError(f"CLIP {model!r} with weights {weights!r} cannot be loaded ({e}); give {remedy}") from e
     preprocessing = open_clip.get_model_preprocess_cfg(net)
     config = open_clip.transform.PreprocessCfg(**preprocessing)
     # Pictures stay bytes until they are on the device.

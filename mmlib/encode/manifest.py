@@ -18,8 +18,6 @@ NOT_THERE = "is not there"
 
 _COLUMNS = ("id", "label", *MODALITIES, "split", "group")
 
-Content = str | Path  # a text or a file
-
 
 @dataclass(frozen=True)
 class Manifest:
@@ -36,7 +34,7 @@ class Manifest:
     group: list[str] | None
     target: Tensor
     label_names: tuple[str, ...]
-    contents: dict[str, list[Content | None]]
+    contents: dict[str, list[str | Path | None]]
     lost: dict[tuple[str, int], str]
     folder: Path
     split_source: str
@@ -145,7 +143,7 @@ def _ids(where: Path | str, rows: list[dict]) -> list[str]:
     return list(seen)
 
 
-def _contents(where: Path | str, rows: list[dict], m: str, folder: Path, lost: dict) -> list[Content | None]:
+def _contents(where: Path | str, rows: list[dict], m: str, folder: Path, lost: dict) -> list[str | Path | None]:
     if m == "text":
         return [None if row.get(m) is None else str(row[m]) for row in rows]
     files: list[Path | None] = []
@@ -207,11 +205,9 @@ def _targets(where: Path | str, rows: list[dict], task: str | None) -> tuple[str
     if task == "multiclass":
         classes = sorted({str(label) for label in labels}, key=lambda c: (_number(c) or 0, c))
         return task, torch.tensor([classes.index(str(label)) for label in labels]), tuple(classes)
-    sets = []
+    sets = [{str(p).strip() for p in (label if _is_list(label) else str(label).split("|"))} for label in labels]
     for i, label in enumerate(labels):
-        parts = label if _is_list(label) else str(label).split("|")
-        sets.append({str(part).strip() for part in parts})
-        if "" in sets[-1]:
+        if "" in sets[i]:
             raise error_at(where, "label", f"{label!r} has an empty part; take out the extra '|'", i, rows[i])
     names = sorted(set().union(*sets))
     if not names:

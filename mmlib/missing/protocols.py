@@ -222,9 +222,9 @@ class Slots(Protocol):
     kind = "slots"
 
     def check(self, data):
-        count = len(data.modalities)
-        if self.rate > (limit := (count - 1) / count) + 1e-9:
-            share = f"with {count} modalities at most {limit:.3f} of the slots can be lost"
+        limit = (len(data.modalities) - 1) / len(data.modalities)
+        if self.rate > limit + 1e-9:
+            share = f"with {len(data.modalities)} modalities at most {limit:.3f} of the slots can be lost"
             raise self._error(data, f"{share} without rows losing everything")
 
     def _mask(self, data, observed, draw, rows):

@@ -44,15 +44,13 @@ def load(path: Path | str, **options) -> Dataset:
             data.provenance["published"] = data.provenance["sha256"] in hashes if hashes else None
             return _announced(data, reader.NAME)
     keys = f"keys {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else type(content).__name__
-    raise DataError(
-        f"{path}: is a pickle with {keys}, which is none of the releases {', '.join(r.NAME for r in PICKLES)}; make a "
-        "Dataset of its arrays and store that with mmlib.data.write"
-    )
+    names = ", ".join(r.NAME for r in PICKLES)
+    remedy = "make a Dataset of its arrays and store that with mmlib.data.write"
+    raise DataError(f"{path}: is a pickle with {keys}, which is none of the releases {names}; {remedy}")
 
 
 def _announced(data: Dataset, release: str) -> Dataset:
     data.provenance["release"] = release
-    other = data.provenance.get("published") is False
-    print(f"{data.where}: {release}{', not a file as published' if other else ''}, {len(data)} rows, "
-          f"{', '.join(data.modalities)}")  # fmt: skip
+    other = ", not a file as published" if data.provenance.get("published") is False else ""
+    print(f"{data.where}: {release}{other}, {len(data)} rows, {', '.join(data.modalities)}")
     return data

@@ -85,9 +85,7 @@ def dataset(
 
     features = {m: torch.from_numpy(x)[:, None] for m, (x, _) in fixed.items()}
     observed = {m: real_frames(x) for m, x in features.items()}
-    for m, real in observed.items():
-        if not real.all():
-            warnings.append(f"{int((~real).sum())} films have no {m}")
+    warnings += [f"{int((~real).sum())} films have no {m}" for m, real in observed.items() if not real.all()]
     kept = torch.cat(list(observed.values()), 1).any(1)
     warnings += dropped(kept, "films")
     return Dataset(
