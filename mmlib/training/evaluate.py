@@ -12,7 +12,9 @@ from mmlib.models.base import Prediction, System
 
 def pick_device(name: str) -> torch.device:
     """'auto': the GPU if there is one, else the CPU. Any other name is torch's, such as 'cuda:1'."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def predict(
