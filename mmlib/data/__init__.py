@@ -3,5 +3,3 @@
 from mmlib.data.archive import read, write
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, Dataset
-
-__all__ = ["Batch", "DataError", "Dataset", "read", "write"]

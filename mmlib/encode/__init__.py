@@ -3,5 +3,3 @@
 from mmlib.encode.encode import encode, main
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
 from mmlib.encode.manifest import Manifest, manifest
-
-__all__ = ["Encoder", "Manifest", "clip_encoders", "custom", "encode", "main", "manifest", "tokens"]

@@ -4,8 +4,3 @@ from mmlib.missing.grammar import parse
 from mmlib.missing.mcar import dependence
 from mmlib.missing.patterns import Observed, all_patterns, availability, pattern_names, within
 from mmlib.missing.protocols import Protocol, summary, uniforms
-
-__all__ = [
-    "Observed", "Protocol", "all_patterns", "availability", "dependence", "parse", "pattern_names", "summary",
-    "uniforms", "within",
-]  # fmt: skip

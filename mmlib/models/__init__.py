@@ -3,5 +3,3 @@
 from mmlib.models.base import Prediction, System
 from mmlib.models.catalogue import MODELS
 from mmlib.models.saved import Saved, load, save
-
-__all__ = ["MODELS", "Prediction", "Saved", "System", "load", "save"]

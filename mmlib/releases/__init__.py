@@ -2,5 +2,3 @@
 
 from mmlib.releases.fetch import fetch
 from mmlib.releases.load import load
-
-__all__ = ["fetch", "load"]

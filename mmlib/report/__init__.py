@@ -8,8 +8,3 @@ from mmlib.report.published import TABLES
 from mmlib.report.rows import by_pattern, mean_and_deviation, reported, results
 from mmlib.report.summary import summary
 from mmlib.report.tables import compare_table, show_table
-
-__all__ = [
-    "TABLES", "by_pattern", "compare_table", "corrected_interval", "findings", "flattened_f1_micro", "mean_and_deviation",
-    "page", "paired", "relative_error", "reported", "results", "show_table", "summary", "verdicts",
-]  # fmt: skip

@@ -5,8 +5,3 @@ from mmlib.runs.execution import Outcome, Run, run_notebook
 from mmlib.runs.parameters import check_parameters, parameters_of
 from mmlib.runs.records import COLUMNS, RECORD, ROOT, Record, collect
 from mmlib.runs.study import plan
-
-__all__ = [
-    "COLUMNS", "RECORD", "ROOT", "Busy", "CellError", "Outcome", "Record", "Run", "RunError",
-    "check_parameters", "collect", "parameters_of", "plan", "run_notebook",
-]  # fmt: skip

@@ -12,9 +12,3 @@ from mmlib.show.maps import (
 )
 from mmlib.show.patterns import missingness
 from mmlib.show.theme import save, save_points
-
-__all__ = [
-    "agreement", "agreement_points", "check", "critical_difference", "degradation", "embedding_points", "embeddings",
-    "generation_points", "generations", "losses", "missingness", "representation_points", "representations", "save",
-    "save_points", "source", "table",
-]  # fmt: skip

@@ -3,5 +3,3 @@
 from mmlib.training.checkpoint import TrainingError
 from mmlib.training.evaluate import evaluate, pick_device, predict
 from mmlib.training.fit import History, fit
-
-__all__ = ["History", "TrainingError", "evaluate", "fit", "pick_device", "predict"]

@@ -2,5 +2,3 @@
 
 from mmlib.models.admc.diffusion import ADN, Attention, ConditionalADN, OfficialADN
 from mmlib.models.admc.system import ADMC, MF
-
-__all__ = ["ADMC", "ADN", "MF", "Attention", "ConditionalADN", "OfficialADN"]

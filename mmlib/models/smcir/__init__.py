@@ -12,8 +12,3 @@ from mmlib.models.smcir.detector import (
 )
 from mmlib.models.smcir.generator import CMCG, MSSE, Align, Gamma
 from mmlib.models.smcir.system import SMCIR, reconstruction_loss
-
-__all__ = [
-    "CMCG", "DMFD", "MSSE", "SMCIR", "Align", "Gamma", "below", "count_information", "histogram_entropy",
-    "matrix_similarity", "mutual_information", "norm_entropy", "reconstruction_loss", "similarity",
-]  # fmt: skip

@@ -2,5 +2,3 @@
 
 from mmlib.models.yardsticks.baselines import AllZeros, Fill, Prior, Unimodal
 from mmlib.models.yardsticks.oracle import Oracle
-
-__all__ = ["AllZeros", "Fill", "Oracle", "Prior", "Unimodal"]

@@ -32,8 +32,6 @@ from mmlib.data.checks import DataError
 from mmlib.releases.safe_pickle.allowed import AGAIN, Refusal
 from mmlib.releases.safe_pickle.machine import Machine
 
-__all__ = ["load"]
-
 _OTHER_FORMATS = (
     (rb"version https://git-lfs", "is a Git LFS pointer; get the file itself with git lfs pull"),
     (rb"(\xef\xbb\xbf)?\s*<", "is a web page; download the file itself"),

@@ -1,5 +1,3 @@
 """What the four papers claim and what becomes of it; `page()` judges anew from the tables each time."""
 
 from mmlib.report.claims.page import page
-
-__all__ = ["page"]
