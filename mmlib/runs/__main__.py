@@ -24,7 +24,7 @@ from mmlib.runs.study import plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: every run is finished. 1: some are not. 2: something is wrong with what was asked. 130: Ctrl-C."""
+    """0: every run is finished. 1: some are not. 2: the request is wrong. 130: Ctrl-C."""
     options = _parser().parse_args(arguments)
     out = (options.out or ROOT / "runs" / options.study.stem).resolve()
     if options.fresh:
@@ -39,27 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as e:
         print(e, file=sys.stderr)
         return 2
-    interrupted = wrong = False
+    status = 0
     try:
         run_study(runs, slurm, options, failures)
     except KeyboardInterrupt:
-        interrupted = True
+        status = 130
     except RunError as e:
         print(e, file=sys.stderr)
-        wrong = True
+        status = 1
     finished = [run for run in runs if run.finished]
     try:
         if finished:
             _report(finished, options.results, complete=len(finished) == len(whole))
     except (RunError, OSError) as e:
         print(e, file=sys.stderr)
-        wrong = True
+        status = status or 1
     if failures:
         _failed(failures, out)
-    left = len(runs) - len(finished) - len(failures)
+    rest = len(runs) - len(finished) - len(failures)
     again = f"call again {'with --out ' + str(out) + ' and without --fresh ' if options.fresh else ''}to go on"
-    print(f"{len(finished)} runs finished, {len(failures)} failed" + f", {left} not run; {again}" * (left > 0))
-    return 130 if interrupted else 1 if failures or left or wrong else 0
+    print(f"{len(finished)} runs finished, {len(failures)} failed" + f", {rest} not run; {again}" * (rest > 0))
+    return status or int(bool(failures or rest))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,19 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", action="append", default=[], metavar="PATTERN", help="runs whose name matches, such as '*seed=0-*'")
     add("--force", action="store_true", help="also run what is finished; the old run moves to FOLDER/replaced")
     add("--dry-run", action="store_true", help="say what would run, and stop")
-    add(
-        "--results",
-        type=Path,
-        metavar="CSV",
-        help="write the rows to this file (to CSV.partial while runs are missing)",
-    )
+    add("--results", type=Path, metavar="CSV", help="write the rows here (to CSV.partial while runs are missing)")
     add("--kernel", default="python3", help="the Jupyter kernel (default: python3, of this environment)")
     add("--workers", type=_positive, metavar="N", help="how many at a time (default: one per GPU, else one per core)")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask scheduler, whose workers share FOLDER")
-    where.add_argument(
-        "--slurm", nargs="*", metavar="NAME=VALUE", help="workers as SLURM jobs: memory=8GB walltime=04:00:00 queue=..."
-    )
+    options = "memory=8GB walltime=04:00:00 queue=..."
+    where.add_argument("--slurm", nargs="*", metavar="NAME=VALUE", help=f"workers as SLURM jobs: {options}")
     return parser
 
 
@@ -140,10 +134,10 @@ def _dry(runs: list[Run], force: bool) -> int:
 
 
 def _only(runs: list[Run], patterns: list[str]) -> list[Run]:
-    kept = [run for run in runs if not patterns or any(fnmatch.fnmatch(run.folder.name, p) for p in patterns)]
-    if not kept:
+    matches = [run for run in runs if not patterns or any(fnmatch.fnmatch(run.folder.name, p) for p in patterns)]
+    if not matches:
         raise RunError(f"--only {' '.join(patterns)}: no run matches; --dry-run lists their names")
-    return kept
+    return matches
 
 
 def _set_aside(runs: list[Run]) -> None:
@@ -152,8 +146,8 @@ def _set_aside(runs: list[Run]) -> None:
             replaced = run.folder.parent / "replaced"
             replaced.mkdir(exist_ok=True)
             name = f"{run.folder.name}-{time.strftime('%Y-%m-%d-%H%M%S')}"
-            taken = sum(1 for _ in replaced.glob(f"{name}*"))
-            run.folder.rename(replaced / (f"{name}-{taken + 1}" if taken else name))
+            others = len(list(replaced.glob(f"{name}*")))
+            run.folder.rename(replaced / (f"{name}-{others + 1}" if others else name))
 
 
 def _slurm_value(value: str) -> Any:
@@ -161,9 +155,9 @@ def _slurm_value(value: str) -> Any:
     return yaml.safe_load(value) if re.fullmatch(r"[\[{].*|0|[1-9]\d*", value) else value
 
 
-def _pairs(option: str, given: list[str], read: Callable[[str], Any]) -> dict[str, Any]:
+def _pairs(option: str, texts: list[str], read: Callable[[str], Any]) -> dict[str, Any]:
     pairs = {}
-    for text in given:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise RunError(f"{option} {text}: it must be NAME=VALUE")
@@ -196,22 +190,22 @@ def _report(runs: list[Run], results: Path | None, complete: bool) -> None:
 
 
 def compare_with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per data set and system: its mean over all test conditions, beside the oracle's over the same ones."""
+    """One line per data set and system: its mean over all test conditions, beside the oracle's mean over them."""
+
+    def text(values: pd.Series) -> str:
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if values.count() > 1 else "")
+
     rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
-    place, line = (
-        ["paper", "dataset", "condition", "seed"],
-        ["paper", "dataset", "protocol", "metric", "method", "variant"],
-    )
+    place = ["paper", "dataset", "condition", "seed"]
+    line = ["paper", "dataset", "protocol", "metric", "method", "variant"]
     oracle = rows[is_oracle].groupby(place)["value"].mean().rename("oracle")
     by_seed = rows[~is_oracle].join(oracle, on=place).groupby([*line, "seed"], sort=False)
     scores = by_seed.agg(tests=("condition", "nunique"), value=("value", "mean"))
     scores["oracle"] = by_seed["oracle"].agg(lambda v: v.mean(skipna=False))
-    found = scores.groupby(line, sort=False)
-    table = found["tests"].max().to_frame().reset_index()
-    deviation = found["value"].std().map(lambda d: "" if pd.isna(d) else f" ± {d:.3f}")
-    table["score"] = (found["value"].mean().map("{:.3f}".format) + deviation).to_numpy()
-    table["oracle"] = found["oracle"].mean().map(lambda o: "" if pd.isna(o) else f"{o:.3f}").to_numpy()
+    systems = scores.groupby(line, sort=False)
+    table = systems.agg(tests=("tests", "max"), score=("value", text), oracle=("oracle", "mean")).reset_index()
+    table["oracle"] = table["oracle"].map(lambda o: "" if pd.isna(o) else f"{o:.3f}")
     return table.rename(columns={"protocol": "trained under", "tests": "test conditions"})
 
 
