@@ -74,18 +74,11 @@ def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which that import has replaced by sys.exit
     dask.config.set({"distributed.scheduler.allowed-failures": _SLURM_TRIES - 1})
     options = {k: [v] if k in _LISTS and isinstance(v, str) else v for k, v in options.items()}
-    asked = {
-        "cores": 1,
-        "processes": 1,
-        "memory": "4GB",
-        "job_script_prologue": ["export OMP_NUM_THREADS=1"],
-        "log_directory": str(logs),
-        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
-        **options,
-    }
+    defaults = {"cores": 1, "processes": 1, "memory": "4GB", "job_script_prologue": ["export OMP_NUM_THREADS=1"]}
+    defaults |= {"log_directory": str(logs), "scheduler_options": {"dashboard_address": "127.0.0.1:0"}}
     jobs = min(workers or runs, runs)
     try:
-        cluster = SLURMCluster(**asked)
+        cluster = SLURMCluster(**defaults | options)
     except (TypeError, ValueError, OSError, RuntimeError) as e:
         raise RunError(f"--slurm: {e}") from None
     try:
@@ -103,11 +96,11 @@ def _check_submission(script: str, logs: Path) -> None:
     path = logs / "job.sh"
     path.write_text(script)
     try:
-        said = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, timeout=60)
+        reply = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as e:
         raise RunError(f"--slurm: {e}") from None
-    if said.returncode:
-        raise RunError(f"--slurm: SLURM does not take {path}: {said.stderr.strip()}")
+    if reply.returncode:
+        raise RunError(f"--slurm: SLURM does not take {path}: {reply.stderr.strip()}")
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def run_notebook(notebook: Path, folder: Path, parameters: Mapping[str, Any], ke
 
 
 def try_run(run: Run) -> Outcome:
-    """`perform`, with whatever happens as an outcome: what a worker does."""
+    """`run_once`, with whatever happens as an outcome: what a worker does."""
     try:
         run_once(run)
     except Busy as e:
@@ -88,9 +88,9 @@ def run_once(run: Run) -> Path:
                         _PROCESS_LOCK,
                         _environment(run.version.environment(run.notebook)),
                         open(run.folder / LOG, "a", buffering=1) as log,
+                        _stderr_into(log),
                     ):
-                        with _stderr_into(log):
-                            _papermill(run, log)
+                        _papermill(run, log)
                     run.version.check(run.notebook, whole)
                 except (RunError, OSError):
                     if record.exists():
@@ -105,13 +105,11 @@ def run_once(run: Run) -> Path:
 
 def _claim(run: Run, whole: Mapping[str, Any]) -> None:
     """Writes down what the folder is for, or raises RunError where it is for something else."""
-    asked = {"notebook": run.notebook.name, "parameters": whole, "version": run.version.hashes}
-    request = run.folder / REQUEST
-    if request.exists():
-        before = json.loads(request.read_text())
-        old, new = (
-            {"notebook": a["notebook"], **Version(a["version"]).identity(a["parameters"])} for a in (before, asked)
-        )
+    request = {"notebook": run.notebook.name, "parameters": whole, "version": run.version.hashes}
+    path = run.folder / REQUEST
+    if path.exists():
+        pair = json.loads(path.read_text()), request
+        old, new = ({"notebook": r["notebook"], **Version(r["version"]).identity(r["parameters"])} for r in pair)
         for name in {**old, **new}:
             if json.dumps(old.get(name)) != json.dumps(new.get(name)):  # nan is not nan, but its text is
                 raise RunError(
@@ -119,7 +117,7 @@ def _claim(run: Run, whole: Mapping[str, Any]) -> None:
                     "choose another folder (--out)"
                 )
     else:
-        write(request, json.dumps(asked, indent=1))
+        write(path, json.dumps(request, indent=1))
 
 
 def _papermill(run: Run, log: TextIO) -> None:
@@ -131,16 +129,10 @@ def _papermill(run: Run, log: TextIO) -> None:
     try:
         # papermill takes braces for names of parameters.
         source, target = (str(p).replace("{", "{{").replace("}", "}}") for p in (run.notebook, run.folder / NOTEBOOK))
-        papermill.execute_notebook(
-            source,
-            target,
-            parameters={**run.parameters, "out_dir": str(run.folder)},
-            kernel_name=run.kernel,
-            progress_bar=False,
-            cwd=str(run.notebook.parent),  # the kernel works in the notebook's folder
-            stdout_file=log,
-            stderr_file=log,
-        )
+        parameters = {**run.parameters, "out_dir": str(run.folder)}
+        kernel = {"kernel_name": run.kernel, "cwd": str(run.notebook.parent)}  # it works in the notebook's folder
+        output = {"progress_bar": False, "stdout_file": log, "stderr_file": log}
+        papermill.execute_notebook(source, target, parameters, **kernel, **output)
         outcome = "finished"
     except papermill.PapermillExecutionError as e:
         outcome = f"cell {e.exec_count}: {e.ename}: {e.evalue}"

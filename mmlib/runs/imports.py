@@ -20,13 +20,13 @@ class Code:
 
     bare: its text without comments, docstrings and layout; equal text computes equal numbers.
     imports: (module, name, what is used of the name), such as ("mmlib", "runs", {"Record"}).
-    texts: its string constants, which may name systems. registry: (key, name) of each entry of its first dict of names.
+    texts: its string constants, which may name systems. registry: key -> name, its first dict of names.
     """
 
     bare: str
     imports: tuple[tuple[str, str, frozenset[str]], ...]
     texts: frozenset[str]
-    registry: tuple[tuple[str, str], ...]
+    registry: dict[str, str]
 
 
 def reached(library: Path, notebook: Code, values: Collection[str] = ()) -> dict[str, str]:
@@ -45,7 +45,7 @@ def read_code(source: str) -> Code:
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     dicts = [n for n in nodes if isinstance(n, ast.Dict) and all(isinstance(v, ast.Name) for v in n.values)]
-    registry = tuple((ast.literal_eval(k), v.id) for d in dicts[:1] for k, v in zip(d.keys, d.values) if k)
+    registry = {ast.literal_eval(k): v.id for d in dicts[:1] for k, v in zip(d.keys, d.values) if k}
     imports = tuple(_imports(nodes))
     texts = frozenset(_texts(tree))
     return Code(ast.unparse(_Bare().visit(tree)), imports, texts, registry)
@@ -116,10 +116,10 @@ class _Graph:
 
     def _systems(self) -> None:
         catalogue = self.code(_CATALOGUE)
-        places = {name: module for module, name, _ in catalogue.imports}
-        systems = {key: name for key, name in catalogue.registry}
+        modules = {name: module for module, name, _ in catalogue.imports}
+        systems = catalogue.registry
         for key in self.texts & set(systems) or systems:
-            self._enter(places[systems[key]], systems[key])
+            self._enter(modules[systems[key]], systems[key])
 
     def _exports(self, module: str) -> dict[str, str]:
         """Of a package: name -> the module that it comes from."""

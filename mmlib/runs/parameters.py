@@ -25,9 +25,9 @@ def completed(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     Two runs are the same if these are.
     """
-    known = _defaults(notebook)
-    values = {name: parameters.get(name, default) for name, (_, default) in known.items() if name != "out_dir"}
-    return {k: float(v) if known[k][0] == "float" and v is not None else v for k, v in values.items()}
+    defaults = _defaults(notebook)
+    values = {name: parameters.get(name, default) for name, (_, default) in defaults.items() if name != "out_dir"}
+    return {k: float(v) if defaults[k][0] == "float" and v is not None else v for k, v in values.items()}
 
 
 def _defaults(notebook: Path) -> dict[str, tuple[str, Any]]:
@@ -89,20 +89,20 @@ def _parameters_cell(source: str) -> dict[str, tuple[str, Any]]:
 
 def assignments(source: str) -> dict[str, tuple[str, Any]]:
     """Name -> (annotated type, literal value) of the assignments in a parameters cell."""
-    found = {}
+    values = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign):
-            found[node.target.id] = (ast.unparse(node.annotation), ast.literal_eval(node.value))
+            values[node.target.id] = (ast.unparse(node.annotation), ast.literal_eval(node.value))
         elif isinstance(node, ast.Assign):
-            found[node.targets[0].id] = ("", ast.literal_eval(node.value))
-    return found
+            values[node.targets[0].id] = ("", ast.literal_eval(node.value))
+    return values
 
 
-def _check_values(where: str, known: Mapping[str, tuple[str, Any]], parameters: Mapping[str, Any]) -> None:
+def _check_values(where: str, defaults: Mapping[str, tuple[str, Any]], parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
-        if name not in known:
-            raise RunError(f"{where}: unknown parameter {name!r}; it takes {', '.join(known)}")
-        kind, default = known[name]
+        if name not in defaults:
+            raise RunError(f"{where}: unknown parameter {name!r}; it takes {', '.join(defaults)}")
+        kind, default = defaults[name]
         if kind and kind not in _TYPES:
             raise RunError(f"{where}: parameter {name!r} is annotated {kind}; use {', '.join(_TYPES)}")
         expected = _TYPES.get(kind, object)

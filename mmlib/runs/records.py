@@ -24,9 +24,8 @@ from mmlib.runs.versions import check_kernel
 ROOT = Path(__file__).parents[2]
 RECORD = "record.json"
 REQUEST = "params.json"
-COLUMNS = (
-    "paper", "dataset", "features", "method", "variant", "protocol", "condition", "metric", "seed", "value",
-)  # fmt: skip
+_LABELS = ("paper", "dataset", "features", "method", "variant", "protocol", "condition", "seed")
+COLUMNS = (*_LABELS[:-1], "metric", "seed", "value")
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
 _STARTED = time.time()
 
@@ -118,7 +117,12 @@ class Record:
             raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
         if self._data is None or not self.rows:
             raise RunError("record: nothing was measured; call record.of(data) and record.add(scores, ...) first")
-        self._save_figures()
+        from mmlib import show  # slow to import, and the notebook that has figures has it already
+
+        for name, figure in self._figures.items():
+            show.save(figure, self.folder, name)
+        for name, points in self._points.items():
+            show.save_points(points, self.folder, name)
         content = {"run": self._run(self._data), "rows": self.rows, "flags": self.flags}
         try:
             files.write(path, json.dumps(content, indent=1), exclusive=True)
@@ -128,20 +132,10 @@ class Record:
 
     def _row(self, labels: Mapping[str, Any]) -> dict[str, Any]:
         row = {**self._labels, **labels}
-        columns = COLUMNS[:-3] + COLUMNS[-2:-1]
-        wrong = [name for name in row if name not in columns] + [name for name in columns if name not in row]
-        if wrong:
+        if wrong := [*(name for name in row if name not in _LABELS), *(name for name in _LABELS if name not in row)]:
             problem = "is not one of" if wrong[0] in row else "has no value; a row has the labels"
-            raise RunError(f"record.add: {wrong[0]!r} {problem} {', '.join(columns)}")
-        return {name: row[name] for name in columns}
-
-    def _save_figures(self) -> None:
-        from mmlib import show  # slow to import, and the notebook that has figures has it already
-
-        for name, figure in self._figures.items():
-            show.save(figure, self.folder, name)
-        for name, points in self._points.items():
-            show.save_points(points, self.folder, name)
+            raise RunError(f"record.add: {wrong[0]!r} {problem} {', '.join(_LABELS)}")
+        return {name: row[name] for name in _LABELS}
 
     def _run(self, data: Dataset) -> dict[str, Any]:
         gpu = data.device.type == "cuda"
@@ -158,9 +152,9 @@ class Record:
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
             "peak_memory_mib": round(used.ru_maxrss / 1024),
         }
-        return run | (
-            {"peak_gpu_memory_mib": round(torch.cuda.max_memory_allocated(data.device) / 2**20)} if gpu else {}
-        )
+        if gpu:
+            run["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated(data.device) / 2**20)
+        return run
 
 
 def _is_path(value: Any) -> bool:
@@ -175,31 +169,26 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     for two finished runs that differ in nothing but the version of code, notebook or data, as their rows would be counted
     twice; and warns where the runs of one notebook are of several versions of it or of mmlib.
     """
-    found_there = isinstance(folders, (str, Path))
-    if found_there:
-        paths = sorted(p for p in (Path(folders) / RECORD, *Path(folders).glob(f"*/{RECORD}")) if p.exists())
-    else:
-        paths = [path for path in (Path(folder) / RECORD for folder in folders) if path.exists()]
-    rows, seen, versions = [], {}, {}
+    in_one_folder = isinstance(folders, (str, Path))
+    if in_one_folder:
+        folders = sorted([Path(folders), *Path(folders).glob("*")])
+    paths = [path for folder in folders if (path := Path(folder) / RECORD).exists()]
+    rows, runs, versions = [], {}, {}
     for path in paths:
-        run, found = _read(path)
-        if found_there and (asked := _asked(path.with_name(REQUEST))):
-            same = json.dumps([asked["notebook"], asked["parameters"]], sort_keys=True)
-            if same in seen:
-                raise RunError(
-                    f"{path.parent} and {seen[same]} are the same run by two versions of code, notebook or data; "
-                    "collect one of them"
-                )
-            seen[same] = path.parent
-            of_code = {k: v for k, v in asked["version"].items() if k.startswith("code of")}
-            versions.setdefault(asked["notebook"], set()).add(json.dumps(of_code))
+        folder, request = path.parent, path.with_name(REQUEST)
+        run, values = _read(path, "run", "rows")
+        if in_one_folder and request.exists():  # a run that was started by hand has none
+            notebook, parameters, hashes = _read(request, "notebook", "parameters", "version")
+            other = runs.setdefault(json.dumps([notebook, parameters], sort_keys=True), folder)
+            if other != folder:
+                what = "are the same run by two versions of code, notebook or data"
+                raise RunError(f"{folder} and {other} {what}; collect one of them")
+            of_code = {name: value for name, value in hashes.items() if name.startswith("code of")}
+            versions.setdefault(notebook, set()).add(json.dumps(of_code))
         commit = run["commit"] or "unknown"
-        place = {
-            "commit": commit[:12] + ("+" if commit.endswith("+") else ""),
-            "data": run["data"]["fingerprint"][:12],
-            "run": path.parent.name,
-        }
-        rows += [{**row, **place} for row in found]
+        commit = commit[:12] + ("+" if commit.endswith("+") else "")
+        origin = {"commit": commit, "data": run["data"]["fingerprint"][:12], "run": folder.name}
+        rows += [{**row, **origin} for row in values]
     if not paths:
         raise RunError(f"no {RECORD} in any of the folders")
     for notebook, several in versions.items():
@@ -208,21 +197,10 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*COLUMNS, "commit", "data", "run"])
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read(path: Path, *keys: str) -> list[Any]:
+    """The values of these keys in a file of a run."""
     try:
         content = json.loads(path.read_text())
-        return content["run"], content["rows"]
+        return [content[key] for key in keys]
     except (ValueError, KeyError, TypeError) as e:
-        raise RunError(
-            f"{path} is not a record ({type(e).__name__}: {e}); remove its folder and run it again"
-        ) from None
-
-
-def _asked(request: Path) -> dict[str, Any] | None:
-    if not request.exists():  # a run that was not started by a study
-        return None
-    try:
-        asked = json.loads(request.read_text())
-        return {key: asked[key] for key in ("notebook", "parameters", "version")}
-    except (ValueError, KeyError, TypeError) as e:
-        raise RunError(f"{request} is damaged ({type(e).__name__}: {e}); remove its folder and run it again") from None
+        raise RunError(f"{path} is damaged ({type(e).__name__}: {e}); remove its folder and run it again") from None

@@ -44,8 +44,8 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
         whole = completed(notebook, parameters)
         version = Version.of(notebook, whole)
         files = {k: Path(v).stem for k, v in parameters.items() if f"content of {k}" in version.hashes}
-        told = ",".join(f"{k}={v}" for k, v in {**files, **point, **files}.items() if "/" not in str(v))
-        name = re.sub(r"[^\w.=+,-]+", "_", f"{notebook.stem}-{told}"[:120].strip("-"))
+        labels = ",".join(f"{k}={v}" for k, v in {**files, **point, **files}.items() if "/" not in str(v))
+        name = re.sub(r"[^\w.=+,-]+", "_", f"{notebook.stem}-{labels}"[:120].strip("-"))
         digest = version.short({**whole, "kernel": kernel})
         if (notebook, digest) in runs:
             raise RunError(f"{study}: {notebook.name} with {parameters} is there twice; drop one")
@@ -59,14 +59,12 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
         where = f"{study}, entry {number}"
         if not isinstance(entry, dict) or "notebook" not in entry:
             raise RunError(f"{where}: an entry without notebook; it has {', '.join(_KEYS)}")
-        unknown = set(entry) - set(_KEYS)
-        if unknown:
+        if unknown := set(entry) - set(_KEYS):
             raise RunError(f"{where}: unknown key {sorted(unknown)[0]!r}; an entry has {', '.join(_KEYS)}")
         for key, kind in _KEYS.items():
             if not isinstance(entry.get(key) or kind(), kind):
-                raise RunError(
-                    f"{where}: {key} is {entry[key]!r}, it must be {'text' if kind is str else 'NAME: value'}"
-                )
+                expected = "text" if kind is str else "NAME: value"
+                raise RunError(f"{where}: {key} is {entry[key]!r}, it must be {expected}")
         notebook = ROOT / "notebooks" / entry["notebook"]
         fixed = {**(entry.get("parameters") or {}), **changes}
         grid = {k: v for k, v in (entry.get("grid") or {}).items() if k not in changes}
@@ -75,8 +73,7 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
                 raise RunError(f"{where}: grid {axis!r} is {values!r}, it must be a list of values")
         for values in itertools.product(*grid.values()):
             point = dict(zip(grid, values))
-            parameters = {k: _located(where, k, v) for k, v in {**fixed, **point}.items()}
-            yield notebook, {**point, **changes}, parameters
+            yield notebook, {**point, **changes}, {k: _located(where, k, v) for k, v in {**fixed, **point}.items()}
 
 
 def _entries(study: Path) -> list[Any]:
@@ -102,12 +99,11 @@ def _located(where: str, name: str, value: Any) -> Any:
         return value
     unset = [a or b for a, b in re.findall(r"\$(?:(\w+)|\{(\w+)\})", value) if (a or b) not in os.environ]
     if unset:
-        raise RunError(
-            f"{where}: {name} is {value}, and the environment has no {unset[0]}; set it (export {unset[0]}=FOLDER) or say "
-            f"--set {name}=PATH"
-        )
+        remedy = f"set it (export {unset[0]}=FOLDER) or say --set {name}=PATH"
+        raise RunError(f"{where}: {name} is {value}, and the environment has no {unset[0]}; {remedy}")
     located = os.path.expandvars(value)
-    named = located != value or Path(located).suffix in _FILES
-    if named and not os.path.exists(located):
+    if os.path.exists(located):
+        return os.path.abspath(located)
+    if located != value or Path(located).suffix in _FILES:
         raise RunError(f"{where}: {name} is {value}, and there is no {located} (seen from {Path.cwd()})")
-    return os.path.abspath(located) if os.path.exists(located) else located
+    return located

@@ -64,10 +64,7 @@ class Version:
 
 
 def check_kernel(parameters: Mapping[str, Any]) -> None:
-    """Raises RunError in a kernel whose mmlib is not, or no longer, the one that its run was planned with.
-
-    parameters: of the run.
-    """
+    """Raises RunError in the kernel of a run with these parameters if its mmlib is not the one that was planned."""
     planned = os.environ.get(PLANNED)
     if planned is not None and planned != library_hash(Path(os.environ[NOTEBOOK]), parameters):
         _refuse(_MMLIB)
@@ -98,10 +95,8 @@ def _code(notebook: Path) -> Code:
 
 
 def _refuse(name: str) -> None:
-    raise RunError(
-        f"the {name} is not what the study was planned with (changed since, or another one on this machine; mmlib is "
-        f"{_LIBRARY}); start the study again"
-    )
+    where = f"changed since, or another one on this machine; mmlib is {_LIBRARY}"
+    raise RunError(f"the {name} is not what the study was planned with ({where}); start the study again")
 
 
 def _hash(text: str) -> str:

@@ -259,7 +259,7 @@ def test_collect_refuses_to_count_a_run_twice_and_what_is_no_record(tmp_path):
         runs.collect(tmp_path / "out")
     assert len(runs.collect([second.folder])) == len(runs.collect(second.folder)) == 1
     (second.folder / "record.json").write_text('{"rows": [')
-    with pytest.raises(runs.RunError, match="record.json is not a record"):
+    with pytest.raises(runs.RunError, match="record.json is damaged"):
         runs.collect([second.folder])
 
 
