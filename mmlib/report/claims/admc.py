@@ -11,19 +11,8 @@ from mmlib.data import synthetic
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
 from mmlib.report.as_printed import equation_7
-from mmlib.report.claims.verdicts import (
-    BASELINE,
-    FAILS,
-    HOLDS,
-    Claim,
-    Judgement,
-    ballot,
-    certainty,
-    compare,
-    gains,
-    listed,
-    percent,
-)
+from mmlib.report.claims import verdicts
+from mmlib.report.claims.verdicts import BASELINE, FAILS, HOLDS, Claim, Judgement, ballot, compare, gains
 from mmlib.report.intervals import best
 from mmlib.report.rows import AVERAGE, Rows, conditions_like, grid, score
 
@@ -45,7 +34,7 @@ def _ahead_everywhere(ours: Rows, printed: Rows) -> Judgement:
         FAILS if behind else HOLDS,
         f"Tables 1 and 2: ahead of all five in {cells - len(behind)} of {cells} cells"
         + (f", not in {', '.join(behind)}" if behind else "")
-        + f"; on average {listed(averages)} over the best of the five. The five are not built here",
+        + f"; on average {verdicts.listed(averages)} over the best of the five. The five are not built here",
     )
 
 
@@ -70,8 +59,8 @@ def _start_50(ours: Rows, printed: Rows) -> Judgement:
     return ballot(
         sides,
         f"Table 4: n = 50 leads in {lead} of {len(by_direction)} (wa). Ours, linear probes, gain of n = 50 in points "
-        f"({certainty(differences)}): {'; '.join(lines)}. With an exact Gaussian denoiser 50 misses the conditional mean by "
-        f"{percent(_mean_error(50))}, 1000 by {percent(_mean_error(1000))}",
+        f"({verdicts.certainty(differences)}): {'; '.join(lines)}. With an exact Gaussian denoiser 50 misses the conditional "
+        f"mean by {verdicts.percent(_mean_error(50))}, 1000 by {verdicts.percent(_mean_error(1000))}",
     )
 
 
@@ -109,7 +98,7 @@ def _two_missing(ours: Rows, printed: Rows) -> Judgement:
     return ballot(
         [differences["mosi_bclstm"].side],
         f"Gain of ADMC over a network trained jointly ({BASELINE[0]}), mean over text, audio, vision alone "
-        f"({certainty(differences)}): {listed(differences)} (no vote)",
+        f"({verdicts.certainty(differences)}): {verdicts.listed(differences)} (no vote)",
     )
 
 

@@ -9,18 +9,8 @@ import torch
 from mmlib import metrics, missing
 from mmlib.models.smcir import detector
 from mmlib.models.smcir import system as smcir
-from mmlib.report.claims.verdicts import (
-    FAILS,
-    HOLDS,
-    UNCHECKED,
-    Claim,
-    Judgement,
-    ballot,
-    certainty,
-    gains,
-    listed,
-    span,
-)
+from mmlib.report.claims import verdicts
+from mmlib.report.claims.verdicts import FAILS, HOLDS, UNCHECKED, Claim, Judgement, ballot, gains
 from mmlib.report.intervals import best, paired
 from mmlib.report.rows import AVERAGE, Rows, fold_ratio, grid, main_metric, reported, score
 
@@ -51,7 +41,8 @@ def _detects(ours: Rows, printed: Rows) -> Judgement:
     return ballot(
         [differences[dataset].side for dataset in REVIEWS],
         f"F1 of the diagnosis under patterns(keep=text), where a coin has {coin:.2f}; equations as printed "
-        f"({certainty(differences)}): {listed(values)} (no vote). With our corrections {span(corrected, 2)}",
+        f"({verdicts.certainty(differences)}): {verdicts.listed(values)} (no vote). With our corrections "
+        f"{verdicts.span(corrected, 2)}",
     )
 
 
@@ -62,7 +53,7 @@ def _low_entropy(ours: Rows, printed: Rows) -> Judgement:
     return Judgement(
         FAILS if zero > float(real.max()) else HOLDS,
         f"Eq 1, 2 on {N} frames: zeros have {zero:.3f}, the largest possible value (ln {N} = {math.log(N):.3f}); 200 random "
-        f"sequences {span(real.tolist(), 3)}. Eq 7 looks for low scores: by this term an empty modality is found last",
+        f"sequences {verdicts.span(real.tolist(), 3)}. Eq 7 looks for low scores: by this term an empty modality is found last",
     )
 
 
@@ -82,9 +73,9 @@ def _three_indicators(ours: Rows, printed: Rows) -> Judgement:
         wins, losses = (sum(d.side == side for d in differences.values()) for side in (1, -1))
         lines[dataset] = f"ahead of {wins} and behind {losses} of {len(differences)} other sets"
     table = f"Table 4, MOSEI: HMS leads in {len(METRICS) - len(behind)} of {len(METRICS)} columns"
-    measured = f"Ours, complete clips, {metric} ({certainty(differences)}): {listed(lines)} (no vote)"
+    measured = f"Ours, complete clips, {metric} ({verdicts.certainty(differences)}): {verdicts.listed(lines)} (no vote)"
     if behind:
-        return Judgement(FAILS, f"{table}, not in {listed(behind)}. {measured}")
+        return Judgement(FAILS, f"{table}, not in {verdicts.listed(behind)}. {measured}")
     return ballot([sides["mmmo"]], f"{table}. {measured}")
 
 
@@ -93,13 +84,13 @@ def _shares(ours: Rows, printed: Rows) -> Judgement:
     differences, values = {}, {}
     for dataset in (*REVIEWS, *SYNTHETIC):
         text, complete = (_diagnosis(ours, dataset, "", "diagnosed", c) for c in ("available(text)", "complete"))
-        d = paired(text - complete, 0.5, "diagnosed", ratio=fold_ratio("smcir", dataset))
-        differences[dataset] = d
+        differences[dataset] = d = paired(text - complete, 0.5, "diagnosed", ratio=fold_ratio("smcir", dataset))
         values[dataset] = f"{(d.mean + 0.5) * 100:+.0f} ± {d.half * 100:.0f}"
     return ballot(
         [differences[dataset].side for dataset in REVIEWS],
         "Audio and vision of all clips are taken away: the share diagnosed should rise by 100 points, by over 50 to count as "
-        f"following. It rises by ({certainty(differences)}): {listed(values)} (no vote). Figure 3 does not show the true share",
+        f"following. It rises by ({verdicts.certainty(differences)}): {verdicts.listed(values)} (no vote). Figure 3 does not "
+        "show the true share",
     )
 
 

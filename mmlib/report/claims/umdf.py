@@ -5,19 +5,8 @@ from functools import partial
 import pandas as pd
 
 from mmlib import metrics
-from mmlib.report.claims.verdicts import (
-    BASELINE,
-    FAILS,
-    HOLDS,
-    UNCHECKED,
-    Claim,
-    Judgement,
-    ballot,
-    certainty,
-    compare,
-    gains,
-    listed,
-)
+from mmlib.report.claims import verdicts
+from mmlib.report.claims.verdicts import BASELINE, FAILS, HOLDS, UNCHECKED, Claim, Judgement, ballot, compare, gains
 from mmlib.report.intervals import best, paired
 from mmlib.report.published import EMOTIONS
 from mmlib.report.rows import Rows, SystemName, grid, main_metric, missing_conditions, score
@@ -46,8 +35,8 @@ def _language(ours: Rows, printed: Rows) -> Judgement:
         side, differences = best(values.pop("text"), values, metric)
         sides.append(side)
         lines.append(f"{dataset} " + ", ".join(f"{d} over {name}" for name, d in differences.items()))
-    evidence = f"UMDF with text alone, gain over another modality alone ({certainty(differences)}): {'; '.join(lines)}"
-    return ballot(sides, evidence)
+    certainty = verdicts.certainty(differences)
+    return ballot(sides, f"UMDF with text alone, gain over another modality alone ({certainty}): {'; '.join(lines)}")
 
 
 def _slowly(ours: Rows, printed: Rows) -> Judgement:
@@ -62,8 +51,8 @@ def _slowly(ours: Rows, printed: Rows) -> Judgement:
         differences[dataset] = paired(change(UMDF), change(BASELINE), metric)
     return ballot(
         [d.side for d in differences.values()],
-        f"From p = 0 to the mean over p = .1, .., .9 UMDF loses less than {BASELINE[0]} by ({certainty(differences)}): "
-        f"{listed(differences)}",
+        f"From p = 0 to the mean over p = .1, .., .9 UMDF loses less than {BASELINE[0]} by "
+        f"({verdicts.certainty(differences)}): {verdicts.listed(differences)}",
     )
 
 
@@ -76,7 +65,7 @@ def _complete_rows(ours: Rows, printed: Rows) -> Judgement:
     return ballot(
         [d.side for d in differences.values()],
         "Gain of UMDF over the same network trained on complete clips, tested with missing modalities and on complete clips "
-        f"({certainty(differences)}): {listed(differences)}",
+        f"({verdicts.certainty(differences)}): {verdicts.listed(differences)}",
     )
 
 
