@@ -6,7 +6,7 @@ from one run each (seed 0): the files of data/results/figures, which the papers'
 figure, `write` saves them. The papers' diagrams of networks show no data and are not redrawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,18 +23,10 @@ from mmlib.show import curves, maps, theme
 POINTS = ROOT / "data" / "results" / "figures"
 COLUMN, PAGE = 3.3, 6.9  # inches: one column, and two with the gap between
 THEME = theme.THEME | {
-    "axes.labelsize": 8,
-    "axes.linewidth": 0.6,
-    "axes.titlesize": 8,
-    "font.size": 8,
-    "grid.linewidth": 0.5,
-    "legend.fontsize": 7,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 3.2,
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "axes.linewidth": 0.6, "grid.linewidth": 0.5, "lines.linewidth": 1.1, "lines.markersize": 3.2,
     "pdf.fonttype": 42,  # letters stay text that can be searched
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-}
+}  # fmt: skip
 _GREY = {"color": "0.45", "lw": 0.8, "zorder": 1.5}
 _STYLES = {  # apart in marker or dashes, too: for the colour-blind and for print in grey
     ("UMDF", ""): {"color": theme.PALETTE[0], "marker": "o", "zorder": 2.2},
@@ -62,7 +54,7 @@ def simc_fig1(points: pd.DataFrame) -> Figure:
     balanced accuracy with which a linear classifier tells real from imputed embeddings. Differs: films of `mmimdb_subset`,
     posters through EfficientNet-lite0 and plots through MiniLM instead of CLIP; SIM-C alone, at the paper's learning rate.
     """
-    require_columns(points, ["modality", "kind", "x", "y", "accuracy"], "simc_fig1")
+    theme.require_columns(points, ["modality", "kind", "x", "y", "accuracy"], "figures.simc_fig1")
     parts = list(points.groupby("modality", sort=False))
     figure, panels = _panels(COLUMN, 2.3, 1, len(parts))
     for panel, (m, rows) in zip(panels.flat, parts, strict=True):
@@ -82,7 +74,7 @@ def smcir_fig2(points: pd.DataFrame) -> Figure:
     prediction. In each panel: mean absolute error and slope of the least-squares line. Differs: the methods (SMCIR as
     printed and corrected, zero fill with modality dropout) and the features (`mosi_bclstm`, one vector per modality).
     """
-    require_columns(points, ["system", "condition", "truth", "prediction"], "smcir_fig2")
+    theme.require_columns(points, ["system", "condition", "truth", "prediction"], "figures.smcir_fig2")
     systems, conditions = (list(dict.fromkeys(points[column])) for column in ("system", "condition"))
     figure, panels = _panels(PAGE, 0.4 + 1.75 * len(systems), len(systems), len(conditions), sharex=True, sharey=True)
     ends = float(points["truth"].min()), float(points["truth"].max())
@@ -93,9 +85,8 @@ def smcir_fig2(points: pd.DataFrame) -> Figure:
             panel.set_title(note.replace("mae", "MAE"), size=7, loc="right", pad=2)
         line[0].set_ylabel(system.replace(" + ", " +\n") + "\nprediction")
     for condition, top, bottom in zip(conditions, panels[0], panels[-1], strict=True):
-        top.annotate(
-            f"available: {condition.strip('()')}", (0.5, 1), (0, 14), "axes fraction", "offset points", ha="center"
-        )
+        title = f"available: {condition.strip('()')}"
+        top.annotate(title, (0.5, 1), (0, 14), "axes fraction", "offset points", ha="center")
         bottom.set(xlabel="true value", xticks=range(-3, 4), yticks=range(-3, 4))
     return figure
 
@@ -110,7 +101,7 @@ def smcir_fig3(rows: pd.DataFrame) -> Figure:
     MOSI (`mosi_bclstm`), of ICT-MMMO in place of MOSEI, and synthetic ones; the detector as printed, of the released code,
     and corrected.
     """
-    require_columns(rows, _COLUMNS, "smcir_fig3")
+    theme.require_columns(rows, _COLUMNS, "figures.smcir_fig3")
     sets = {"mosi_bclstm": "(a) MOSI, one vector each", "mmmo": "(b) ICT-MMMO", "synthetic mosi": "(c) synthetic"}
     detectors = {"": "as printed", "official": "released code", "corrected": "corrected"}
     figure, panels = _panels(PAGE, 2.5, 1, len(sets), sharex=True, sharey=True)
@@ -137,18 +128,15 @@ def umdf_fig3(rows: pd.DataFrame) -> Figure:
     MOSEI; UMDF is compared with baselines and with its form that integrates each view with itself, not with published
     methods.
     """
-    require_columns(rows, _COLUMNS, "umdf_fig3")
-    sets = {
-        "mosi": "(a) MOSI, words and one vector",
-        "mosi_bclstm": "(b) MOSI, one vector each",
-        "synthetic mosi": "(c) synthetic",
-    }
+    theme.require_columns(rows, _COLUMNS, "figures.umdf_fig3")
+    sets = {"mosi": "(a) MOSI, words and one vector", "mosi_bclstm": "(b) MOSI, one vector each"}
+    sets |= {"synthetic mosi": "(c) synthetic"}
     systems = [_UMDF, _CLONED, *_BASELINES]
     figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
         here = [*systems, _ORACLE] if dataset.startswith("synthetic") else systems
         _rates(column[0], rows, dataset, "mae", here)
-        _rates(column[1], rows, dataset, "f1_non0", here, percent=True)
+        _rates(column[1], rows, dataset, "f1_non0", here)
         column[0].set_title(title)
         column[1].set_xlabel("frame missing rate p")
     panels[0, 0].set_ylabel("MAE")
@@ -164,11 +152,11 @@ def umdf_fig4(rows: pd.DataFrame) -> Figure:
     rows: of `results("umdf")`. Differs: text as MiniLM sentence vector and audio as GeMAPS statistics, no video, so a
     frame that is lost is a modality that is lost; the systems as in `umdf_fig3`.
     """
-    require_columns(rows, _COLUMNS, "umdf_fig4")
+    theme.require_columns(rows, _COLUMNS, "figures.umdf_fig4")
     emotions = {"happy": "f1_1", "sad": "f1_3", "angry": "f1_0", "neutral": "f1_2"}
     figure, panels = _panels(PAGE, 2.2, 1, len(emotions), sharex=True, sharey=True)
     for panel, (emotion, metric) in zip(panels.flat, emotions.items(), strict=True):
-        _rates(panel, rows, "iemocap", metric, [_UMDF, _CLONED, *_BASELINES], percent=True)
+        _rates(panel, rows, "iemocap", metric, [_UMDF, _CLONED, *_BASELINES])
         panel.set(title=emotion, xlabel="frame missing rate p")
     panels[0, 0].set_ylabel("F1 (%)")
     _legend(figure, 5)
@@ -182,19 +170,18 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
     rows: of `results("umdf")`. Differs: one vector per modality (`mosi_bclstm`), so a frame that is lost is a modality
     that is lost; two baselines are drawn, too.
     """
-    require_columns(rows, _COLUMNS, "umdf_fig5")
+    theme.require_columns(rows, _COLUMNS, "figures.umdf_fig5")
     systems = [_UMDF, *_ABLATIONS]
     figure, panels = _panels(COLUMN, 4.3, 2, 1, sharex=True)
     for panel, (metric, name) in zip(panels.flat, {"mae": "MAE", "f1_non0": "F1 (%)"}.items(), strict=True):
-        percent = metric != "mae"
-        _rates(panel, rows, "mosi_bclstm", metric, [*systems, *_BASELINES[:2]], percent, alpha=0.08)
+        _rates(panel, rows, "mosi_bclstm", metric, [*systems, *_BASELINES[:2]], alpha=0.08)
         for k, line in enumerate(panel.lines[: len(systems)]):
             line.set_markevery((k, len(systems)))  # the lines overlap: with markers in turn each can be seen
         # The prior is far from the other lines: drawn as a line, it would press them together.
         guess = _by_rate(rows, "mosi_bclstm", metric, _PRIOR)["mean"].iloc[0]
-        note = f"prior: {100 * guess:.1f} \N{DOWNWARDS ARROW}" if percent else f"prior: {guess:.2f} \N{UPWARDS ARROW}"
-        at = {"y": 0.05, "va": "bottom"} if percent else {"y": 0.95, "va": "top"}
-        panel.text(0.03, s=note, size=7, color="0.35", transform=panel.transAxes, **at)
+        high, low = f"prior: {guess:.2f} \N{UPWARDS ARROW}", f"prior: {guess:.1f} \N{DOWNWARDS ARROW}"
+        at = {"s": high, "y": 0.95, "va": "top"} if metric == "mae" else {"s": low, "y": 0.05, "va": "bottom"}
+        panel.text(0.03, size=7, color="0.35", transform=panel.transAxes, **at)
         panel.set_ylabel(name)
     panels[1, 0].set_xlabel("frame missing rate p")
     _legend(figure, 2)
@@ -209,7 +196,7 @@ def umdf_fig6(points: pd.DataFrame) -> Figure:
     tells negative from positive in the representation itself. Differs: MiniLM tokens; the methods; orange, blue and grey
     in the place of red, blue and green, which not everyone can tell apart.
     """
-    require_columns(points, ["method", "sentiment", "x", "y", "accuracy", "chance"], "umdf_fig6")
+    theme.require_columns(points, ["method", "sentiment", "x", "y", "accuracy", "chance"], "figures.umdf_fig6")
     parts = list(points.groupby("method", sort=False))
     figure, panels = _panels(PAGE, 2.6, 1, len(parts))
     for panel, (m, rows) in zip(panels.flat, parts, strict=True):
@@ -227,7 +214,7 @@ def admc_fig3(points: pd.DataFrame) -> Figure:
     accuracies with which a linear classifier tells generated from real. Differs: text as MiniLM sentence vector and audio
     as GeMAPS statistics, no video; 100 samples, not 600; no MIntRec, of which only text is public.
     """
-    require_columns(points, ["panel", "modality", "kind", "x", "y", "accuracy"], "admc_fig3")
+    theme.require_columns(points, ["panel", "modality", "kind", "x", "y", "accuracy"], "figures.admc_fig3")
     parts = list(points.groupby("panel", sort=False))
     figure, panels = _panels(PAGE, 2.3, 1, len(parts), sharex=True, sharey=True)
     for panel, (n, rows) in zip(panels.flat, parts, strict=True):
@@ -242,26 +229,20 @@ def admc_fig3(points: pd.DataFrame) -> Figure:
 def findings() -> Figure:
     """Three findings of ours as bars, for the README: what a printed metric, a detector and generated features are worth."""
     simc, admc = NUMBERS["simc"](), NUMBERS["admc"]()
-    printed = {"complete films": simc["full"], "modality missing": simc["missing"]}
+    cells = {"complete films": simc["full"], "modality missing": simc["missing"], "predict no genre": simc["floor"]}
     detectors = {"as printed": "", "released code": "official", "corrected": "corrected"}
-    text = {"as printed": "generated", "audio seen clean": "conditional"}
-    figure, panels = _panels(PAGE, 1.55, 1, 3)
-    for panel, title, label, bars, floor, digits in zip(
-        panels.flat,
-        ("SIM-C: the printed score", "SMCIR: the detector", "ADMC: text from audio"),
-        ("cell accuracy", "F1 of its diagnosis", "UA, %"),
-        (
-            printed | {"predict no genre": simc["floor"]},
-            {name: float(np.mean(detection(variant))) for name, variant in detectors.items()},
-            {name: admc[key] for name, key in text.items()} | {"guess": admc["guess"]},
-        ),
-        ("predict no genre", "", "guess"),
-        (3, 2, 1),
-        strict=True,
-    ):
-        colors = ["0.7" if name == floor else theme.PALETTE[0] for name in bars]
-        drawn = panel.barh(list(bars), list(bars.values()), color=colors, height=0.62)
-        panel.bar_label(drawn, fmt=f"%.{digits}f", padding=2, size=7)
+    f1 = {name: float(np.mean(detection(variant))) for name, variant in detectors.items()}
+    text = {"as printed": admc["generated"], "audio seen clean": admc["conditional"], "guess": admc["guess"]}
+    parts = (
+        ("SIM-C: the printed score", "cell accuracy", cells, 3),
+        ("SMCIR: the detector", "F1 of its diagnosis", f1, 2),
+        ("ADMC: text from audio", "UA, %", text, 1),
+    )
+    figure, panels = _panels(PAGE, 1.55, 1, len(parts))
+    for panel, (title, label, bars, digits) in zip(panels.flat, parts, strict=True):
+        colors = ["0.7" if name in ("predict no genre", "guess") else theme.PALETTE[0] for name in bars]
+        rectangles = panel.barh(list(bars), list(bars.values()), color=colors, height=0.62)
+        panel.bar_label(rectangles, fmt=f"%.{digits}f", padding=2, size=7)
         panel.invert_yaxis()
         panel.set(title=title, xlabel=label, xlim=(0, 1.22 * max(bars.values())))
         panel.grid(False, axis="y")
@@ -303,18 +284,10 @@ def read_points(name: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def _rates(
-    panel: Axes,
-    rows: Rows,
-    dataset: str,
-    metric: str,
-    systems: Sequence[SystemName],
-    percent: bool = False,
-    alpha: float = 0.15,
-) -> None:
+def _rates(panel: Axes, rows: Rows, dataset: str, metric: str, systems: list[SystemName], alpha: float = 0.15) -> None:
     """A line for each system: a metric against the frame missing rate."""
     for system in systems:
-        part = _by_rate(rows, dataset, metric, system) * (100 if percent else 1)
+        part = _by_rate(rows, dataset, metric, system)
         style = {"label": _label(" ".join(system).strip()), **_STYLES[system]}
         curves.draw_line(panel, part.index.to_numpy(), part["mean"].to_numpy(), part["std"].to_numpy(), alpha, **style)
     panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
@@ -325,11 +298,12 @@ def _label(name: str) -> str:
 
 
 def _by_rate(rows: Rows, dataset: str, metric: str, system: SystemName) -> pd.DataFrame:
-    """Mean and deviation over seeds at each frame missing rate."""
+    """Mean and deviation over seeds at each frame missing rate; mae as it is, all else in percent."""
     conditions = conditions_like(rows, dataset, r"frames\([\d.]+\)")
     values = by_seed(rows, dataset, system, metric, conditions)
     rates = [float(c.removeprefix("frames(").removesuffix(")")) for c in conditions]
-    return pd.DataFrame({"mean": values.mean(), "std": values.std()}).set_axis(rates)
+    unit = 1 if metric == "mae" else 100
+    return pd.DataFrame({"mean": values.mean(), "std": values.std()}).set_axis(rates) * unit
 
 
 def _diagnosed(rows: Rows, dataset: str, variant: str, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -366,10 +340,3 @@ def _legend(figure: Figure, columns: int, **options) -> None:
             handles.setdefault(label, handle)
     options = {"handlelength": 2.6, "columnspacing": 1.2, "labelspacing": 0.3, "borderaxespad": 0.2} | options
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, **options)
-
-
-def require_columns(table: pd.DataFrame, columns: list[str], name: str) -> None:
-    if lacking := [c for c in columns if c not in table]:
-        raise ValueError(f"figures: the data of {name} have no column {lacking[0]!r}; they have {list(table)}")
-    if table.empty:
-        raise ValueError(f"figures: the data of {name} have no rows")

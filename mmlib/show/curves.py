@@ -31,7 +31,7 @@ def losses(history: pd.DataFrame) -> Figure:
 
     Raises ValueError for a missing column, no row, or another split.
     """
-    theme.require_columns(history, ["stage", "epoch", "split", "name", "value"], "losses")
+    theme.require_columns(history, ["stage", "epoch", "split", "name", "value"], "show.losses")
     if unknown := sorted(set(history["split"]) - {"train", "valid"}):
         raise ValueError(f"show.losses: split {unknown[0]!r}; only 'train' and 'valid' have a panel")
     spans, end = {}, 0
@@ -101,7 +101,7 @@ def degradation(
     Raises ValueError for a missing column, no row, a ceiling that is no method, or a floor with a wrong number of scores.
     """
     columns = [y] if isinstance(y, str) else list(y)
-    theme.require_columns(table, [x, *columns, label], "degradation")
+    theme.require_columns(table, [x, *columns, label], "show.degradation")
     methods = list(dict.fromkeys(table[label]))
     if ceiling is not None and ceiling not in methods:
         raise ValueError(f"show.degradation: no method {ceiling!r} in column {label!r}; there are {methods}")
@@ -245,7 +245,7 @@ def agreement(points: pd.DataFrame, title: str = "") -> Figure:
 
     Raises ValueError for a missing column or no row.
     """
-    theme.require_columns(points, ["system", "condition", "truth", "prediction"], "agreement")
+    theme.require_columns(points, ["system", "condition", "truth", "prediction"], "show.agreement")
     parts = list(points.groupby(["system", "condition"], sort=False))
     lines = math.ceil(len(parts) / 3)
     figure, axes = plt.subplots(

@@ -69,7 +69,7 @@ def embeddings(points: pd.DataFrame, title: str = "") -> Figure:
 
     Raises ValueError for a missing column or no row.
     """
-    theme.require_columns(points, ["modality", "kind", "x", "y", "accuracy"], "embeddings")
+    theme.require_columns(points, ["modality", "kind", "x", "y", "accuracy"], "show.embeddings")
     figure, maps = _maps(points, "modality")
     for k, (m, rows, panel) in enumerate(maps):
         draw_embeddings(panel, rows, IMPUTED.get(m, IMPUTED_OTHERS[k % 4]))
@@ -133,7 +133,7 @@ def generations(points: pd.DataFrame, title: str = "") -> Figure:
 
     Raises ValueError for a missing column or no row.
     """
-    theme.require_columns(points, ["panel", "modality", "kind", "x", "y", "accuracy"], "generations")
+    theme.require_columns(points, ["panel", "modality", "kind", "x", "y", "accuracy"], "show.generations")
     figure, maps = _maps(points, "panel", columns=2 if points["panel"].nunique() == 4 else 3)
     first = maps[0][2]
     for name, rows, panel in maps:
@@ -229,7 +229,7 @@ def representations(points: pd.DataFrame, title: str = "") -> Figure:
     Raises ValueError for a missing column or no row.
     """
     column = "sentiment" if "sentiment" in points else "class"
-    theme.require_columns(points, ["method", column, "x", "y", "told", "accuracy", "chance"], "representations")
+    theme.require_columns(points, ["method", column, "x", "y", "told", "accuracy", "chance"], "show.representations")
     figure, maps = _maps(points, "method")
     for m, rows, panel in maps:
         draw_representations(panel, rows)

@@ -21,23 +21,11 @@ MARKERS = "osD^vPX"  # seven, and ten colours: no pair repeats before the 71st m
 LETTER = 0.075  # width in inches of a wide letter of 8 points
 THEME = {
     **sns.axes_style("whitegrid"),
-    "axes.edgecolor": "0.4",
-    "axes.grid.axis": "y",
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
-    "figure.titlesize": 10,
-    "font.size": 9,
-    "grid.color": "0.92",
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "legend.title_fontsize": 8,
-    "lines.linewidth": 1.4,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-}
+    "figure.constrained_layout.use": True, "figure.titlesize": 10, "font.size": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "axes.edgecolor": "0.4", "axes.labelsize": 9, "axes.titlesize": 10, "axes.spines.right": False, "axes.spines.top": False,
+    "axes.grid.axis": "y", "grid.color": "0.92", "lines.linewidth": 1.4,
+    "legend.fontsize": 8, "legend.title_fontsize": 8, "legend.frameon": False,
+}  # fmt: skip
 
 
 def save(figure: Figure, folder: Path | str, name: str) -> Path:
@@ -95,8 +83,8 @@ def to_array(x: Float[Tensor, "*shape"]) -> Float[np.ndarray, "*shape"]:
 
 
 def require_columns(table: pd.DataFrame, columns: list[str], function: str) -> None:
-    """Raises ValueError, which names show.<function>, for a missing column or a table without rows."""
+    """Raises ValueError, which names the function, for a missing column or a table without rows."""
     if missing := [c for c in columns if c not in table]:
-        raise ValueError(f"show.{function}: the table has no column {missing[0]!r}; it has {list(table.columns)}")
+        raise ValueError(f"{function}: the table has no column {missing[0]!r}; it has {list(table.columns)}")
     if table.empty:
-        raise ValueError(f"show.{function}: the table has no rows")
+        raise ValueError(f"{function}: the table has no rows")

@@ -274,9 +274,9 @@ def test_letters_can_be_read_and_nothing_overlaps(name, drawn):
 def test_a_missing_column_is_named(name):
     needed = {"dataset", "method", "condition", "metric", "seed", "value"} if name in LINES else set(data(name))
     for column in needed - {"told"}:
-        with pytest.raises(ValueError, match=f"figures: the data of .* have no column '{column}'"):
+        with pytest.raises(ValueError, match=f"figures.{name}: the table has no column '{column}'"):
             getattr(figures, name)(data(name).drop(columns=column))
-    with pytest.raises(ValueError, match="figures: the data of .* have no rows"):
+    with pytest.raises(ValueError, match=f"figures.{name}: the table has no rows"):
         getattr(figures, name)(data(name)[:0])
 
 
