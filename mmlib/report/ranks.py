@@ -93,10 +93,8 @@ def blocks(rows: Rows, metric_of: Mapping[str, str] | None = None, per: str = "c
     gaps = gaps[gaps].index.to_frame(index=False)
     if len(gaps):
         others = f" ({len(gaps) - 1} more gaps)" if len(gaps) > 1 else ""
-        raise ValueError(
-            f"ranks.blocks: method {gaps['method'][0]!r} has no {_place(gaps.iloc[0], metric_of)}, or it is nan{others}; "
-            "run it there, or take the method or the block out of the rows"
-        )
+        gap = f"method {gaps['method'][0]!r} has no {_place(gaps.iloc[0], metric_of)}, or it is nan{others}"
+        raise ValueError(f"ranks.blocks: {gap}; run it there, or take the method or the block out of the rows")
     smaller = [better(metric_of[name], 0.0, 1.0) for name in index.get_level_values("dataset")]
     wide = wide.mul(np.where(smaller, -1.0, 1.0), axis=0)
     return wide if per == "seed" else wide.groupby(["dataset", "condition"], sort=False).mean()
@@ -121,9 +119,8 @@ def competing(rows: Rows) -> Rows:
     """
     main = rows["dataset"].map({name: main_metric(rows, name) for name in rows["dataset"].unique()})
     rows = rows[rows["metric"] == main]
-    order = {method: place for place, method in enumerate(dict.fromkeys(rows["method"]))}
-    rows = rows[rows["condition"].str.fullmatch(f"{AVAILABLE}|complete")]
-    return rows.sort_values("method", key=lambda methods: methods.map(order), kind="stable")
+    rows = rows.sort_values("method", key=lambda methods: methods.factorize()[0], kind="stable")
+    return rows[rows["condition"].str.fullmatch(f"{AVAILABLE}|complete")]
 
 
 def comparison(rows: Rows, per: str = "condition") -> dict[str, pd.DataFrame]:
@@ -184,9 +181,8 @@ def nemenyi(table: pd.DataFrame) -> Nemenyi:
 def _size(table: pd.DataFrame, function: str) -> tuple[int, int]:
     n, k = table.shape
     if n < 2 or k < 3:
-        raise ValueError(
-            f"ranks.{function}: needs at least 2 blocks and 3 methods, got {n} and {k}; two methods: ranks.signed_rank"
-        )
+        needs = "needs at least 2 blocks and 3 methods"
+        raise ValueError(f"ranks.{function}: {needs}, got {n} and {k}; two methods: ranks.signed_rank")
     return n, k
 
 
@@ -287,8 +283,7 @@ def costs(rows: Rows) -> pd.DataFrame:
     rows = rows[(rows["condition"] == "training") & rows["metric"].isin(_COSTS)]
     medians = rows.groupby(["method", "metric", "dataset"], sort=False)["value"].median()
     spread = medians.groupby(["method", "metric"], sort=False).agg(["median", "min", "max"])
-    cells = {
-        key: "{:,.{d}f} ({:,.{d}f} to {:,.{d}f})".format(*line, d=_COSTS[key[1]][1]) for key, line in spread.T.items()
-    }
+    text = "{:,.{d}f} ({:,.{d}f} to {:,.{d}f})"
+    cells = {key: text.format(*line, d=_COSTS[key[1]][1]) for key, line in spread.T.items()}
     table = pd.Series(cells).unstack(sort=False).rename_axis("method")
     return table[list(_COSTS)].rename(columns=lambda metric: _COSTS[metric][0])

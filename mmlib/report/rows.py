@@ -16,7 +16,7 @@ Rows = pd.DataFrame
 SystemName = tuple[str, str]
 """A system in data/results: its method and its variant."""
 AVAILABLE = r"available\([^)]*\)"
-AVERAGE, SHARED = "average over missing", "average over shared"
+AVERAGE = "average over missing"
 FOLDS = "iemocap, folds"
 RUN = ["method", "variant", "seed"]
 
@@ -151,10 +151,8 @@ def by_seed(rows: Rows, dataset: str, system: SystemName, metric: str, condition
     for condition in conditions:
         if wide.empty or wide[condition].isna().any():
             paper = "".join(rows["paper"].unique())
-            raise MissingRows(
-                f"data/results/{paper}.csv: {paper} lacks {metric} of {method!r}, variant {variant!r}, under "
-                f"{condition!r} on {dataset!r}, for at least one seed; run its study and collect the rows"
-            )
+            cell = f"{metric} of {method!r}, variant {variant!r}, under {condition!r} on {dataset!r}, for at least one seed"
+            raise MissingRows(f"data/results/{paper}.csv: {paper} lacks {cell}; run its study and collect the rows")
     return wide
 
 

@@ -5,19 +5,9 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mmlib.report.published import BASELINES, TABLES, TITLES, Metric, Table
-from mmlib.report.rows import (
-    AVERAGE,
-    COMPLETE,
-    CORPORA,
-    SHARED,
-    Rows,
-    SystemName,
-    grid,
-    mean_text,
-    measured,
-    reported,
-    scores,
-)
+from mmlib.report.rows import AVERAGE, COMPLETE, CORPORA, SystemName, grid, mean_text, measured, reported, scores
+
+_SHARED = "average over shared"
 
 
 def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
@@ -30,12 +20,10 @@ def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
     What was not run is a frame of one cell that says why. Raises KeyError for no such table.
     """
     spec = TABLES[paper, table]
-    groups = [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]
-    frames = [
-        (_caption(paper, table, dataset, group), _frame(paper, table, dataset, group))
-        for dataset in spec.corpora
-        for group in groups
-    ]
+    frames = []
+    for dataset in spec.corpora:
+        for group in [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]:
+            frames.append((_caption(paper, table, dataset, group), _frame(paper, table, dataset, group)))
     for name, why in spec.not_run:
         frames.append((f"{TITLES[paper]} Table {table}, {name}", pd.DataFrame({name: [f"not run: {why}"]})))
     return frames
@@ -64,11 +52,9 @@ def _caption(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) ->
     spec, corpus, rows = TABLES[paper, table], CORPORA[dataset], measured(paper, dataset)
     over = f"{rows['seed'].nunique()} " + ("folds" if paper in corpus.folds else "seeds")
     meanings = "; ".join(f"{m.printed} is {m.meaning}" if len(group) > 1 else m.meaning for m in group)
-    warning = (
-        "Features and often labels differ from the paper's: the difference is not a reproduction error alone."
-        if corpus.is_published
-        else "Other clips, features and labels than the paper's: the difference compares data sets as much as methods."
-    )
+    same = "Features and often labels differ from the paper's: the difference is not a reproduction error alone."
+    other = "Other clips, features and labels than the paper's: the difference compares data sets as much as methods."
+    warning = same if corpus.is_published else other
     if not corpus.same_unit and any(m.lower for m in group):
         warning += " Errors are in units of other labels and are not subtracted."
     return (
@@ -85,11 +71,11 @@ def _frame(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> p
     if AVERAGE in printed:
         over = [c for c in printed if c not in (AVERAGE, *COMPLETE)]
         shared = [c for c in over if c in ours]
-        name = AVERAGE if shared == over else SHARED
+        name = AVERAGE if shared == over else _SHARED
         ours[name] = ours[shared].mean(axis=1, skipna=False)
-        if name == SHARED and len(shared) > 1:
-            printed.insert(printed.columns.get_loc(AVERAGE) + 1, SHARED, printed[shared].mean(axis=1))
-            places[SHARED] = max(2, *(places[c] for c in shared))
+        if name == _SHARED and len(shared) > 1:
+            printed.insert(printed.columns.get_loc(AVERAGE) + 1, _SHARED, printed[shared].mean(axis=1))
+            places[_SHARED] = max(2, *(places[c] for c in shared))
     ours = ours[[c for c in printed if c in ours]]
     systems = dict(list(ours.groupby(level=["method", "variant"])))
     metric = {c: next((m for m in group if m.printed == c), group[0]) for c in printed}
@@ -106,11 +92,11 @@ def _frame(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> p
         return {c: f"{gap:+z.{metric[c].digits}f}" for c, gap in gaps.dropna().items() if c in subtracted}
 
     lines = []
-    for name, named in spec.lines.items():
-        ran = [system for system in named if system in systems]
-        if ran:
+    for name, members in spec.lines.items():
+        own = [system for system in members if system in systems]
+        if own:
             lines.append((name, f"published, {spec.corpora[dataset]}", published(name)))
-        for system in ran:
+        for system in own:
             lines.append((_label(paper, system), "ours", measurement(system)))
             lines.append((_label(paper, system), "difference", difference(system, name)))
     extra = [system for system in spec.extra if system in systems]
@@ -152,7 +138,7 @@ def _ours(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd
     return spec.derive(scores(rows, m.ours)) if spec.derive else scores(rows, m.ours) * m.unit
 
 
-def _by_direction(rows: Rows, column: str) -> Rows:
+def _by_direction(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """The start step of condition 'audio, vision -> text, n=50' becomes part of the method or variant."""
     parts = rows["condition"].str.rsplit(", ", n=1)
     return rows.assign(**{"condition": parts.str[0], column: rows[column] + ", " + parts.str[1]})

@@ -28,7 +28,6 @@ def losses(history: pd.DataFrame) -> Figure:
 
     history: columns stage, epoch (within the stage; the axis counts from 1 through all stages), split, name, value.
         Rows of split 'train' are loss terms; those of split 'valid' are metrics with a name from `mmlib.metrics`.
-
     Raises ValueError for a missing column, no row, or another split.
     """
     theme.require_columns(history, ["stage", "epoch", "split", "name", "value"], "show.losses")
@@ -97,7 +96,6 @@ def degradation(
         and a method in column `label`. Several columns `y` give a panel each and one legend below.
     floor: scores of baselines, as thin lines; with several columns `y`, one score for each column.
     ceiling: the method that is a black dashed line.
-
     Raises ValueError for a missing column, no row, a ceiling that is no method, or a floor with a wrong number of scores.
     """
     columns = [y] if isinstance(y, str) else list(y)
@@ -154,7 +152,6 @@ def critical_difference(ranks: pd.Series, cd: float, title: str = "") -> Figure:
     ranks: average rank per method; 1 is the best and on the left.
     cd: the critical difference in ranks (`mmlib.report.ranks.nemenyi`). A bar joins methods whose ranks differ by at
         most `cd`; a bar within a longer one is left out.
-
     Raises ValueError for fewer than two methods, a rank that is not from 1 to their number, or a cd that is not above 0.
     """
     k = len(ranks)
@@ -213,13 +210,10 @@ def draw_line(panel: Axes, at: np.ndarray, mean: np.ndarray, std: np.ndarray, al
     panel.fill_between(at, mean - std, mean + std, color=style["color"], alpha=alpha, lw=0)
 
 
-def agreement_points(
-    panels: Mapping[tuple[str, str], tuple[Float[Tensor, "_"], Float[Tensor, "_"]]],
-) -> pd.DataFrame:
+def agreement_points(panels: Mapping[tuple[str, str], tuple[Float[Tensor, "_"], Float[Tensor, "_"]]]) -> pd.DataFrame:
     """The table that `agreement` draws; columns: system, condition, truth, prediction.
 
     panels: per system and condition the true and the predicted values, (n,) each.
-
     Raises ValueError for no panel, and for a panel with fewer than two rows or different numbers of true and predicted ones.
     """
     if not panels:
@@ -227,10 +221,8 @@ def agreement_points(
     tables = []
     for (system, condition), (truth, prediction) in panels.items():
         if len(truth) != len(prediction) or len(truth) < 2:
-            raise ValueError(
-                f"show.agreement_points: panel {f'{system}, {condition}'!r} has {len(truth)} true and "
-                f"{len(prediction)} predicted values; needs at least two of each, and as many"
-            )
+            panel = f"panel {f'{system}, {condition}'!r} has {len(truth)} true and {len(prediction)} predicted values"
+            raise ValueError(f"show.agreement_points: {panel}; needs at least two of each, and as many")
         values = {"truth": theme.to_array(truth), "prediction": theme.to_array(prediction)}
         tables.append(pd.DataFrame({"system": system, "condition": condition, **values}))
     return pd.concat(tables, ignore_index=True)
@@ -242,15 +234,13 @@ def agreement(points: pd.DataFrame, title: str = "") -> Figure:
 
     points: of `agreement_points`. The dashed line is a perfect prediction; the colour is the true value. Below each panel:
     mean absolute error and slope of the least-squares line, 1 for a perfect prediction and 0 for a constant one.
-
     Raises ValueError for a missing column or no row.
     """
     theme.require_columns(points, ["system", "condition", "truth", "prediction"], "show.agreement")
     parts = list(points.groupby(["system", "condition"], sort=False))
     lines = math.ceil(len(parts) / 3)
-    figure, axes = plt.subplots(
-        lines, min(3, len(parts)), figsize=(WIDTH, 2.9 * lines), squeeze=False, sharex=True, sharey=True
-    )
+    size = (WIDTH, 2.9 * lines)
+    figure, axes = plt.subplots(lines, min(3, len(parts)), figsize=size, squeeze=False, sharex=True, sharey=True)
     plt.close(figure)
     ends = float(points["truth"].min()), float(points["truth"].max())
     for panel, (name, rows) in zip(axes.flat, parts):
@@ -273,9 +263,8 @@ def draw_agreement(panel: Axes, points: pd.DataFrame, ends: tuple[float, float],
     strongest = max(abs(end) for end in ends)
     shades = {"c": truth, "cmap": "coolwarm_r", "vmin": -strongest, "vmax": strongest}
     panel.scatter(truth, prediction, s=size, lw=0.2, edgecolor="0.3", **shades)
-    spread = truth.var()
     covariance = ((truth - truth.mean()) * (prediction - prediction.mean())).mean()
-    slope = covariance / spread if spread else math.nan
+    slope = covariance / truth.var() if truth.var() else math.nan
     return f"mae {np.abs(truth - prediction).mean():.2f}, slope {slope:.2f}"
 
 

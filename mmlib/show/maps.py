@@ -36,20 +36,15 @@ SENTIMENTS = {
     "neutral": {"color": to_rgb("#b8b8b8"), "marker": "o"},
     "positive": {"color": to_rgb("#0b4f8f"), "marker": "^"},
 }
+Clouds = Mapping[str, Float[Tensor, "_ _"]]  # features per modality or method
 
 
-def embedding_points(
-    real: Mapping[str, Float[Tensor, "_ _"]],
-    imputed: Mapping[str, Float[Tensor, "_ _"]],
-    seed: int = 0,
-    limit: int = 600,
-) -> pd.DataFrame:
+def embedding_points(real: Clouds, imputed: Clouds, seed: int = 0, limit: int = 600) -> pd.DataFrame:
     """t-SNE of real and imputed embeddings, one map for each modality: the table that `embeddings` draws.
 
     real, imputed: per modality (n, d) and (k, d); the map has at most `limit` of each. Row i may be the same sample in both.
     Columns: modality, kind ('real', 'imputed'), x, y, and for each modality `accuracy`: the balanced accuracy with which
     a linear classifier, cross-validated on the embeddings, separates real from imputed; 0.5 means indistinguishable.
-
     Raises ValueError where the modalities or widths of the two differ, the width is 1, or there are fewer than 5 rows.
     """
     _require_pairs(real, imputed, "imputed", "embedding_points")
@@ -88,12 +83,7 @@ def draw_embeddings(panel: Axes, points: pd.DataFrame, colour: tuple, size: floa
         panel.scatter(rows["x"], rows["y"], s=size, color=shade, alpha=0.7, lw=0, label=f"{kind} ({len(rows)})")
 
 
-def generation_points(
-    real: Mapping[str, Float[Tensor, "_ _"]],
-    generated: Mapping[str, Mapping[str, Float[Tensor, "_ _"]]],
-    seed: int = 0,
-    limit: int = 600,
-) -> pd.DataFrame:
+def generation_points(real: Clouds, generated: Mapping[str, Clouds], seed: int = 0, limit: int = 600) -> pd.DataFrame:
     """t-SNE of real and generated tokens of all modalities: the table that `generations` draws.
 
     real: per modality (n, d). generated: per panel, such as "n = 50", per modality (k, d). The map has at most `limit` of
@@ -103,7 +93,6 @@ def generation_points(
     Columns: panel, modality, kind ('real', the same in each panel, or 'generated'), x, y, and for each panel and modality
     `accuracy`: the balanced accuracy with which a linear classifier, cross-validated on the tokens, separates real from
     generated; 0.5 means indistinguishable.
-
     Raises ValueError where there is no panel, a panel has other modalities than `real`, widths differ, the width is 1, or
     there are fewer than 5 rows.
     """
@@ -169,7 +158,7 @@ def draw_generations(panel: Axes, points: pd.DataFrame, size: float = 8) -> None
 
 
 def representation_points(
-    clouds: Mapping[str, Float[Tensor, "_ _"]],
+    clouds: Clouds,
     value: Float[Tensor, "_"] | Int[Tensor, "_"],
     seed: int = 0,
     limit: int = 600,
@@ -186,7 +175,6 @@ def representation_points(
     `accuracy`, and that of guessing (`chance`). The classifier gets no neutral sample and no group with fewer than 5
     samples, one for each fold; with fewer than two groups the accuracy is NaN. A method whose representations differ by
     rounding alone is one dot at 0, with the accuracy of guessing.
-
     Raises ValueError where methods and `value` differ in the number of samples, there are fewer than 5 or `limit` is less
     than 5, the width is less than 2, a number is not finite, a class number is negative or has no name, or a float target
     comes with names.
@@ -247,8 +235,8 @@ def draw_representations(panel: Axes, points: pd.DataFrame, size: float = 12) ->
     """Draws one method, a colour and a marker for each sentiment or class. size: area of a point in square points."""
     column = "sentiment" if "sentiment" in points else "class"
     for k, (name, rows) in enumerate(points.groupby(column, sort=False)):
-        style = {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k % len(MARKERS)]}
-        style = SENTIMENTS[name] if column == "sentiment" else style
+        of_class = {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k % len(MARKERS)]}
+        style = SENTIMENTS[name] if column == "sentiment" else of_class
         panel.scatter(rows["x"], rows["y"], s=size, alpha=0.7, lw=0, **style, label=f"{name} ({len(rows)})")
     if not points[["x", "y"]].to_numpy().any():
         panel.annotate("all the same", (0, 0), (0, 8), textcoords="offset points", ha="center", color="0.35")
@@ -293,9 +281,7 @@ def _tsne(x: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n 2"]:
         return TSNE(init="pca", perplexity=min(30, (len(x) - 1) / 3), random_state=seed).fit_transform(x)
 
 
-def _separability(
-    x: Sequence[np.ndarray], samples: Sequence[np.ndarray], kind: str, seed: int
-) -> tuple[np.ndarray, float]:
+def _separability(x: list[np.ndarray], samples: list[np.ndarray], kind: str, seed: int) -> tuple[np.ndarray, float]:
     """Kind of each row, real ones first, and the accuracy with which a linear classifier separates both kinds."""
     is_other = np.repeat([0, 1], [len(rows) for rows in samples])
     accuracy = _accuracy(np.concatenate(x), is_other, np.concatenate(samples), seed)

@@ -33,7 +33,6 @@ def missingness(
     real: per modality (n, T), True where the data has a frame. With `real`, a frame that the data lacks (padding, or a
         modality that the sample never had) is white and a frame that the protocol removed is grey; without `real`,
         both have the same pale grey.
-
     Raises ValueError where there is no modality or no sample, modalities differ in the number of samples, `real` has
     other modalities or shapes, or a frame is observed that is not real.
     """
