@@ -13,8 +13,8 @@ from sklearn.metrics import f1_score
 from mmlib.data.checks import TASKS
 from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.metrics import PRIMARY, better, score
-from mmlib.report.as_printed import flattened_f1_micro, relative_error
 from mmlib.report.intervals import corrected_interval
+from mmlib.report.paper_metrics import flattened_f1_micro, relative_error
 
 # Undefined scores are nan by contract; a warning on the way there would flood a notebook.
 pytestmark = pytest.mark.filterwarnings("error")

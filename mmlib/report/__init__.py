@@ -1,9 +1,9 @@
 """What is measured, compared with what is printed: rows, tables, figures, ranks, claims, and the README's results."""
 
-from mmlib.report.as_printed import flattened_f1_micro, relative_error
 from mmlib.report.claims.page import page, verdicts
 from mmlib.report.findings import findings
 from mmlib.report.intervals import corrected_interval, paired
+from mmlib.report.paper_metrics import flattened_f1_micro, relative_error
 from mmlib.report.published import TABLES
 from mmlib.report.rows import by_pattern, mean_and_deviation, reported, results
 from mmlib.report.summary import summary

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mmlib.models.simc import SIMC_CONFIGURATIONS
-from mmlib.report.as_printed import relative_error
+from mmlib.report.paper_metrics import relative_error
 from mmlib.report.rows import FOLDS, SystemName
 
 TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}

@@ -11,7 +11,7 @@ import torch
 from mmlib import metrics, report
 from mmlib.models.smcir import detector, system
 from mmlib.models.yardsticks import oracle
-from mmlib.report import as_printed, claims, intervals
+from mmlib.report import claims, intervals, paper_metrics
 from mmlib.report.claims import admc, verdicts
 from mmlib.report.claims.page import CLAIMS
 from mmlib.report.claims.verdicts import FAILS, FAILS_HERE, HOLDS, HOLDS_HERE, MEASURED_ANEW, UNCHECKED, UNDECIDED
@@ -402,7 +402,7 @@ def test_f_micro_would_hold_on_a_scale_whose_floor_is_below_the_rivals(tables):
 
 
 def test_f_micro_would_hold_if_it_were_a_micro_f1(tables, monkeypatch):
-    monkeypatch.setattr(as_printed, "flattened_f1_micro", lambda logits, target: metrics.score(
+    monkeypatch.setattr(paper_metrics, "flattened_f1_micro", lambda logits, target: metrics.score(
         "multilabel", logits, target)["f1_micro"])  # fmt: skip
     assert the("SIM-C", "F-micro is").judge(*tables["SIM-C"]).verdict == HOLDS
 
@@ -478,7 +478,7 @@ def test_a_loss_that_tells_shuffled_features(tables, monkeypatch):
 def test_an_accuracy_that_is_a_share(tables, monkeypatch):
     claim = the("ADMC", "WA as defined")
     right, size = torch.tensor([3.0, 4.0]), torch.tensor([1.0, 4.0])
-    assert as_printed.equation_7(right, size, torch.tensor([2.0, 1.0])) == pytest.approx(10 / 6)
+    assert paper_metrics.equation_7(right, size, torch.tensor([2.0, 1.0])) == pytest.approx(10 / 6)
     assert claim.judge(*tables["ADMC"]).verdict == FAILS
     monkeypatch.setattr(admc, "equation_7", lambda right, size, w: float((w * right).sum() / (w.sum() * size.sum())))
     assert claim.judge(*tables["ADMC"]).verdict == HOLDS

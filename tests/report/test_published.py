@@ -11,7 +11,7 @@ import pytest
 
 from mmlib import report, runs
 from mmlib.report import published
-from mmlib.report.as_printed import relative_error
+from mmlib.report.paper_metrics import relative_error
 from mmlib.report.rows import mean_text, measured, printed_cells
 from mmlib.report.summary import SUMMARY
 from mmlib.report.summary import summary as summary_rows

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmlib.report.as_printed import relative_error
+from mmlib.report.paper_metrics import relative_error
 
 REPORTED = Path(__file__).parents[2] / "data" / "reported"
 

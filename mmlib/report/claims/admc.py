@@ -10,10 +10,10 @@ from mmlib import metrics
 from mmlib.data import synthetic
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
-from mmlib.report.as_printed import equation_7
 from mmlib.report.claims import verdicts
 from mmlib.report.claims.verdicts import BASELINE, FAILS, HOLDS, Claim, Judgement, ballot, compare, gains
 from mmlib.report.intervals import best
+from mmlib.report.paper_metrics import equation_7
 from mmlib.report.rows import AVERAGE, Rows, conditions_like, grid, score
 
 ADMC = ("ADMC", "")

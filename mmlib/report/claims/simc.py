@@ -6,7 +6,7 @@ from mmlib import metrics
 from mmlib.data import corpora, synthetic
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.models.yardsticks.oracle import Oracle
-from mmlib.report import as_printed
+from mmlib.report import paper_metrics
 from mmlib.report.claims.verdicts import FAILS, HOLDS, MEASURED_ANEW, UNCHECKED, Claim, Judgement, percent, span
 from mmlib.report.rows import AVERAGE, Rows, grid
 
@@ -16,7 +16,7 @@ _COMPLETE, *_MISSING = SIMC_CONFIGURATIONS
 def _near_zero(ours: Rows, printed: Rows) -> Judgement:
     samples = grid(printed, "3", "MM-IMDb", "f1_samples")
     pairs = {c: zip(samples[_COMPLETE], samples[c]) for c in _MISSING}
-    lost = samples[_MISSING].apply(lambda c: [as_printed.relative_error(*pair) for pair in pairs[c.name]]).fillna(0)
+    lost = samples[_MISSING].apply(lambda c: [paper_metrics.relative_error(*pair) for pair in pairs[c.name]]).fillna(0)
     own, rivals = lost.loc["SIM-C"], lost.drop(index="SIM-C")
     fewer = rivals.idxmin()[rivals.min() < own]
     names = ", ".join(sorted(set(fewer)))
@@ -34,7 +34,7 @@ def _f_micro(ours: Rows, printed: Rows) -> Judgement:
     rivals = table.drop(index="SIM-C")
     logits, truth = torch.tensor([[2.0, -1.0, -1.0], [-1.0, 1.0, -2.0]]), torch.tensor([[1, 0, 1], [0, 0, 1]])
     cells = metrics.score("multilabel", logits, truth)["cell_accuracy"]
-    same = abs(as_printed.flattened_f1_micro(logits, truth) - cells) < 1e-12
+    same = abs(paper_metrics.flattened_f1_micro(logits, truth) - cells) < 1e-12
     counts, films = corpora.MMIMDB_GENRES.values(), corpora.MMIMDB_FILMS
     floor = 1 - sum(counts) / (films * len(counts))
     incomparable = same and floor > rivals.to_numpy().max()
