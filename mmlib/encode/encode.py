@@ -159,28 +159,28 @@ def _dataset(
     observed: dict[str, Tensor],
     lost: dict[tuple[str, int], str],
 ) -> Dataset:
-    kept = torch.stack([f.any(1) for f in observed.values()]).any(0)
+    nonempty = torch.stack([f.any(1) for f in observed.values()]).any(0)
     notes = [f"{m} {_content(rows, m, i)} of {rows.ids[i]!r} counts as missing: {r}" for (m, i), r in lost.items()]
-    notes += [f"{rows.ids[i]!r} is dropped: it has no content" for i in range(len(kept)) if not kept[i]]
+    notes += [f"{rows.ids[i]!r} is dropped: it has no content" for i in range(len(nonempty)) if not nonempty[i]]
     warned = list(rows.warnings)
     for m in features:
         named, unread = sum(c is not None for c in rows.contents[m]), sum(name == m for name, _ in lost)
         if unread:
             warned.append(f"{m}: {unread} of {named} could not be read and count as missing")
-    if not kept.all():
-        warned.append(f"{int((~kept).sum())} of {len(kept)} rows had no content and were dropped")
+    if not nonempty.all():
+        warned.append(f"{int((~nonempty).sum())} of {len(nonempty)} rows had no content and were dropped")
     used = {m: encoders[m] for m in features}
     packages = sorted({e.package for e in used.values()})
     return Dataset(
         name=name,
         task=rows.task,
-        features={m: x if kept.all() else x[kept] for m, x in features.items()},  # indexing copies
-        observed={m: f[kept] for m, f in observed.items()},
-        target=rows.target[kept],
+        features={m: x if nonempty.all() else x[nonempty] for m, x in features.items()},  # indexing copies
+        observed={m: f[nonempty] for m, f in observed.items()},
+        target=rows.target[nonempty],
         label_names=rows.label_names,
-        ids=np.array(rows.ids)[kept.numpy()],
-        split=np.array(rows.split)[kept.numpy()],
-        group=None if rows.group is None else np.array(rows.group)[kept.numpy()],
+        ids=np.array(rows.ids)[nonempty.numpy()],
+        split=np.array(rows.split)[nonempty.numpy()],
+        group=None if rows.group is None else np.array(rows.group)[nonempty.numpy()],
         provenance={
             "features": {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()},
             "feature_sources": {m: f"{m} of {Path(rows.where).name}" for m in used},

@@ -75,14 +75,14 @@ def dataset(path: str | Path, text: Mapping[str, np.ndarray | Tensor] | None = N
             raise DataError(f"{path / file}: {message}")
         arrays[m] = _arrays(path / file, m, content, clips, width)
     fixed = {m: repaired_rows(column) for m, column in arrays.items()}
-    kept, features, observed = stacked({m: rows for m, (rows, _) in fixed.items()}, path)
+    nonempty, features, observed = stacked({m: rows for m, (rows, _) in fixed.items()}, path)
     warnings = [
         f"{split} has {count} clips, the complete release has {size}"
         for split, size in _TABLES.values()
         if (count := sum(clip.split == split for clip in clips)) != size
     ]
-    warnings += dropped(kept, "clips")
-    clips = list(compress(clips, kept))
+    warnings += dropped(nonempty, "clips")
+    clips = list(compress(clips, nonempty))
     return Dataset(
         name=NAME,
         task="multiclass",

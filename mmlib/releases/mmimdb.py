@@ -86,16 +86,16 @@ def dataset(
     features = {m: torch.from_numpy(x)[:, None] for m, (x, _) in fixed.items()}
     observed = {m: real_frames(x) for m, x in features.items()}
     warnings += [f"{int((~real).sum())} films have no {m}" for m, real in observed.items() if not real.all()]
-    kept = torch.cat(list(observed.values()), 1).any(1)
-    warnings += dropped(kept, "films")
+    nonempty = torch.cat(list(observed.values()), 1).any(1)
+    warnings += dropped(nonempty, "films")
     return Dataset(
         name=NAME,
         task="multilabel",
-        features={m: x if kept.all() else x[kept] for m, x in features.items()},  # indexing copies
-        observed={m: f[kept] for m, f in observed.items()},
-        target=torch.from_numpy(target)[kept],
-        split=splits[kept.numpy()],
-        ids=ids[kept.numpy()],
+        features={m: x if nonempty.all() else x[nonempty] for m, x in features.items()},  # indexing copies
+        observed={m: f[nonempty] for m, f in observed.items()},
+        target=torch.from_numpy(target)[nonempty],
+        split=splits[nonempty.numpy()],
+        ids=ids[nonempty.numpy()],
         label_names=names,
         provenance={
             "file": str(path),

@@ -72,8 +72,8 @@ def dataset(
     with np.errstate(all="ignore"):  # the Dataset refuses infinite values
         rows["audio"] = [None if x is None else (x - mean) / std for x in rows["audio"]]
 
-    kept, features, observed = stacked(rows, path)
-    warnings = dropped(kept, "utterances")
+    nonempty, features, observed = stacked(rows, path)
+    warnings = dropped(nonempty, "utterances")
     if len(ids) != _UTTERANCES:
         warnings.append(f"fold {fold} has {len(ids)} utterances, the complete release has {_UTTERANCES}")
     return Dataset(
@@ -81,13 +81,13 @@ def dataset(
         task="multiclass",
         features=features,
         observed=observed,
-        target=torch.from_numpy(target[kept]),
-        split=split[kept],
-        ids=ids[kept],
+        target=torch.from_numpy(target[nonempty]),
+        split=split[nonempty],
+        ids=ids[nonempty],
         label_names=label_names,
-        group=np.array(group)[kept],
-        order=np.array(number, dtype=np.int32)[kept],
-        speaker=np.array(speaker)[kept],
+        group=np.array(group)[nonempty],
+        order=np.array(number, dtype=np.int32)[nonempty],
+        speaker=np.array(speaker)[nonempty],
         provenance={
             "file": str(path),
             "name": "IEMOCAP",

@@ -80,12 +80,12 @@ def stacked(
 
     Returns the mask of the rows that stay, the features and the masks of real frames, the last two per modality.
     """
-    kept = np.array([any(x is not None for x in row) for row in zip(*columns.values())])
-    pairs = {m: padded([x for x, keep in zip(rows, kept) if keep], where, m) for m, rows in columns.items()}
-    return kept, {m: x for m, (x, _) in pairs.items()}, {m: observed for m, (_, observed) in pairs.items()}
+    nonempty = np.array([any(x is not None for x in row) for row in zip(*columns.values())])
+    pairs = {m: padded([x for x, keep in zip(rows, nonempty) if keep], where, m) for m, rows in columns.items()}
+    return nonempty, {m: x for m, (x, _) in pairs.items()}, {m: observed for m, (_, observed) in pairs.items()}
 
 
-def dropped(kept: np.ndarray | Tensor, rows: str) -> list[str]:
+def dropped(nonempty: np.ndarray | Tensor, rows: str) -> list[str]:
     """The warning about rows that were dropped, if there are any."""
-    count = int((~kept).sum())
+    count = int((~nonempty).sum())
     return [f"{count} {rows} without any features were dropped"] if count else []

@@ -144,10 +144,10 @@ def assembled(
     rows = {split: len(splits[split]["text"]) for split in SPLITS}
     split = np.repeat(SPLITS, list(rows.values()))
     ids = np.array([name for s in SPLITS for name in _ids(splits[s].get("id"), s, rows[s])], dtype=str)
-    kept = torch.stack([part.observed.any(1) for part in modalities.values()]).any(0)
-    split, ids = split[kept.numpy()], ids[kept.numpy()]
+    nonempty = torch.stack([part.observed.any(1) for part in modalities.values()]).any(0)
+    split, ids = split[nonempty.numpy()], ids[nonempty.numpy()]
     unique = _unique(ids.tolist(), split.tolist())
-    y = torch.from_numpy(target.astype(np.float32))[kept]
+    y = torch.from_numpy(target.astype(np.float32))[nonempty]
     y = y if label_names else y.reshape(-1)
 
     notes = [*source.warnings, *warnings]
@@ -156,19 +156,19 @@ def assembled(
     for m, part in modalities.items():
         if part.astray:
             notes.append(f"{m}: {part.astray} rows had values in their padding, now zero")
-    if not kept.all():
-        notes.append(f"{int((~kept).sum())} rows have no modality at all and are left out")
+    if not nonempty.all():
+        notes.append(f"{int((~nonempty).sum())} rows have no modality at all and are left out")
     if (unique != ids).any():
         notes.append(f"{int((unique != ids).sum())} rows have the id of another row and got a suffix")
     if not label_names and (y.abs() > 3).any():
         notes.append(f"labels: {int((y.abs() > 3).sum())} are outside -3..3")
 
-    features = {m: part.x if kept.all() else part.x[kept] for m, part in modalities.items()}  # indexing copies
+    features = {m: part.x if nonempty.all() else part.x[nonempty] for m, part in modalities.items()}  # indexing copies
     return Dataset(
         name=source.name,
         task="multibinary" if label_names else "regression",
         features=features,
-        observed={m: part.observed[kept] for m, part in modalities.items()},
+        observed={m: part.observed[nonempty] for m, part in modalities.items()},
         target=y,
         split=split,
         ids=unique,
