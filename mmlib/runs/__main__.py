@@ -87,18 +87,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers; give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers; give 1 or more")
     return int(text)
 
 
 def run_study(
     runs: list[Run], slurm: dict[str, Any] | None, options: argparse.Namespace, failures: list[Outcome]
 ) -> None:
-    """Executes what is not finished and adds what fails to failures."""
+    """Executes the unfinished runs and adds failed ones to `failures`."""
     to_do = [run for run in runs if options.force or not run.finished]
     if not to_do:
         return
-    from mmlib.runs import engine  # a second to import, and a finished study needs none of it
+    from mmlib.runs import engine  # its import takes a second, and a finished study does not need it
 
     os.environ["TQDM_DISABLE"] = "1"  # for the kernels: progress bars stored in an executed notebook are noise
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -151,7 +151,7 @@ def _set_aside(runs: list[Run]) -> None:
 
 
 def _slurm_value(value: str) -> Any:
-    """Lists, mappings and whole numbers; all else is text: YAML 1.1 takes 12:00:00 for a number of seconds."""
+    """Reads lists, mappings and whole numbers; everything else is text. YAML 1.1 reads 12:00:00 as a number."""
     return yaml.safe_load(value) if re.fullmatch(r"[\[{].*|0|[1-9]\d*", value) else value
 
 
@@ -171,7 +171,7 @@ def _pairs(option: str, texts: list[str], read: Callable[[str], Any]) -> dict[st
 def _failed(failures: list[Outcome], out: Path) -> None:
     rows = [{"run": f.run, "cell": str(f.cell or ""), "error": f.error} for f in failures]
     print("\n" + show.table(pd.DataFrame(rows).set_index("run"), "Failed").data)
-    print(f"\nHow far each came is in {out}/<run>/{NOTEBOOK}, what it said in {LOG} beside it.\n")
+    print(f"\n{out}/<run>/{NOTEBOOK} shows how far each run came, {LOG} beside it has its messages.\n")
 
 
 def _report(runs: list[Run], results: Path | None, complete: bool) -> None:

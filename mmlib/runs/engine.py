@@ -26,13 +26,13 @@ from mmlib.runs.execution import Outcome, Run, try_run
 from mmlib.runs.records import RECORD
 
 _TRIES = 3  # of a run whose worker dies under it
-_SLURM_TRIES = 10  # where a job may just as well have reached its walltime or made room for another
-_SEEN = 60  # seconds until what another machine has written must be seen here
+_SLURM_TRIES = 10  # there a job may also have reached its walltime or been preempted
+_SEEN = 60  # seconds after which a file from another machine must be visible here
 _LISTS = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
 
 
 class OneGPU(WorkerPlugin):
-    """Gives each worker of this machine a GPU of its own; the kernels that it starts see no other."""
+    """Gives each worker of this machine one GPU; kernels of the worker see only that GPU."""
 
     def __init__(self, gpus: int):
         self.gpus = gpus
@@ -71,7 +71,7 @@ def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path
     """
     from dask_jobqueue import SLURMCluster
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which that import has replaced by sys.exit
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the import of dask_jobqueue has replaced it by sys.exit
     dask.config.set({"distributed.scheduler.allowed-failures": _SLURM_TRIES - 1})
     options = {k: [v] if k in _LISTS and isinstance(v, str) else v for k, v in options.items()}
     defaults = {"cores": 1, "processes": 1, "memory": "4GB", "job_script_prologue": ["export OMP_NUM_THREADS=1"]}
@@ -91,7 +91,7 @@ def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path
 
 
 def _check_submission(script: str, logs: Path) -> None:
-    """Asks SLURM whether it would take this job: jobs are submitted in the background, where errors are lost."""
+    """Asks SLURM whether it accepts this job. Jobs are submitted in the background, where errors would be lost."""
     logs.mkdir(parents=True, exist_ok=True)
     path = logs / "job.sh"
     path.write_text(script)
@@ -105,7 +105,7 @@ def _check_submission(script: str, logs: Path) -> None:
 
 @contextmanager
 def connected(cluster: Cluster | str) -> Iterator[Client]:
-    """A cluster, or the scheduler at this address; RunError where none answers."""
+    """A client of a cluster or of the scheduler at this address. Raises RunError where no scheduler answers."""
     try:
         client = Client(cluster, timeout=10)
     except (OSError, ValueError) as e:
@@ -117,7 +117,7 @@ def connected(cluster: Cluster | str) -> Iterator[Client]:
 
 
 def run_all(runs: Sequence[Run], client: Client, report: Callable[[Outcome], None]) -> None:
-    """Executes every run; report hears of each as it ends.
+    """Executes every run and calls `report` with the outcome of each.
 
     A run whose worker dies is tried again on another one; what another study has in hand is waited for. Raises RunError
     where the scheduler is lost. Finished runs stay finished whatever happens.
@@ -134,12 +134,12 @@ def run_all(runs: Sequence[Run], client: Client, report: Callable[[Outcome], Non
 
 
 def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None]) -> list[Run]:
-    """Executes each once; returns those that another process has in hand. Raises CancelledError without a scheduler."""
+    """Executes each run once; returns the runs that another process holds. Raises CancelledError without a scheduler."""
     waiting = deque(runs)
     in_hand: dict[Future, Run] = {}
     busy = []
     while waiting or in_hand:
-        # Dask blames a worker's death on all that it was given, also on what it had not begun: give no more than it begins.
+        # Dask counts a worker's death against all of its runs, also those that have not begun: give it one at a time.
         free = max(1, _workers(client)) - len(in_hand)
         for run in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
             in_hand[client.submit(try_run, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}")] = run
@@ -161,7 +161,7 @@ def _workers(client: Client) -> int:
 
 
 def _ended(futures: Iterable[Future]) -> list[Future]:
-    """Those that are done, as soon as there is one; none after a second, in which workers may have come or gone."""
+    """The futures that are done, as soon as there is one; none after a second, as workers may have joined or left."""
     try:
         return list(wait(list(futures), timeout=1, return_when="FIRST_COMPLETED").done)
     except TimeoutError:
@@ -185,7 +185,7 @@ def _outcome(future: Future, run: Run) -> Outcome:
 
 
 def _seen(run: Run) -> bool:
-    """Whether the record is here, given time: a network file system may remember for a while that it was not."""
+    """Whether the record is visible here; a network file system may show it late."""
     deadline = time.monotonic() + _SEEN
     while not run.finished and time.monotonic() < deadline:
         for folder in (run.folder.parent, run.folder):

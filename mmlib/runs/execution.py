@@ -1,4 +1,4 @@
-"""One run: a notebook through papermill into a folder of its own, under a lock, and what came of it."""
+"""One run: papermill executes a notebook into a folder, under a lock; the result is an Outcome."""
 
 import fcntl
 import json
@@ -22,12 +22,12 @@ NOTEBOOK = "run.ipynb"
 LOG = "log.txt"
 REFUSED = "record.refused.json"  # of a run that failed after it had written its record
 _LOCK = "lock"
-_PROCESS_LOCK = threading.Lock()  # papermill changes the folder of the whole process, and we its standard error
+_PROCESS_LOCK = threading.Lock()  # papermill changes the folder of the process, and `_stderr_into` its stderr
 
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one notebook: what is asked, of which version, and the folder where it goes."""
+    """One execution of one notebook: its parameters, its version, and the folder for its files."""
 
     notebook: Path
     folder: Path
@@ -62,7 +62,7 @@ def run_notebook(notebook: Path, folder: Path, parameters: Mapping[str, Any], ke
 
 
 def try_run(run: Run) -> Outcome:
-    """`run_once`, with whatever happens as an outcome: what a worker does."""
+    """`run_once` for a worker: every error becomes an outcome."""
     try:
         run_once(run)
     except Busy as e:
@@ -73,8 +73,11 @@ def try_run(run: Run) -> Outcome:
 
 
 def run_once(run: Run) -> Path:
-    """Executes a run unless it is finished. Success is the record, never the notebook's metadata: a killed kernel leaves
-    cells that say `completed`. A record does not stand if a later cell fails, or if code or data change meanwhile."""
+    """Executes a run unless it is finished, and returns its record.
+
+    Only the record means success: a killed kernel leaves cells whose metadata say `completed`. The record is set aside if a
+    later cell fails, or if code or data change during the run.
+    """
     whole = completed(run.notebook, run.parameters)
     run.version.check(run.notebook, whole)
     record = run.folder / RECORD
@@ -104,14 +107,16 @@ def run_once(run: Run) -> Path:
 
 
 def _claim(run: Run, whole: Mapping[str, Any]) -> None:
-    """Writes down what the folder is for, or raises RunError where it is for something else."""
+    """Writes the request of a run into its folder. Raises RunError if the folder belongs to another run."""
     request = {"notebook": run.notebook.name, "parameters": whole, "version": run.version.hashes}
     path = run.folder / REQUEST
     if path.exists():
         pair = json.loads(path.read_text()), request
         old, new = ({"notebook": r["notebook"], **Version(r["version"]).identity(r["parameters"])} for r in pair)
         for name in {**old, **new}:
-            if json.dumps(old.get(name)) != json.dumps(new.get(name)):  # nan is not nan, but its text is
+            if json.dumps(old.get(name)) != json.dumps(
+                new.get(name)
+            ):  # nan differs from nan, but their texts are equal
                 raise RunError(
                     f"{run.folder} is of a run with {name}={old.get(name)!r}, not {new.get(name)!r}; "
                     "choose another folder (--out)"
@@ -121,7 +126,7 @@ def _claim(run: Run, whole: Mapping[str, Any]) -> None:
 
 
 def _papermill(run: Run, log: TextIO) -> None:
-    import papermill  # two seconds, and notebooks that only record need neither
+    import papermill  # its import takes two seconds, and a notebook that only records does not need it
     from nbclient.exceptions import DeadKernelError
 
     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.notebook.name} on {platform.node()}, process {os.getpid()}\n")
@@ -149,7 +154,7 @@ def _papermill(run: Run, log: TextIO) -> None:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """What kernels that start meanwhile inherit."""
+    """Sets variables that kernels inherit, and restores the old values at the end."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -163,7 +168,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _stderr_into(log: TextIO) -> Iterator[None]:
-    """What a dying kernel says goes to the log: it inherits this process's standard error."""
+    """Sends this process's standard error to the log; a kernel inherits it, and writes there when it dies."""
     own = os.dup(2)
     os.dup2(log.fileno(), 2)
     try:
@@ -175,7 +180,7 @@ def _stderr_into(log: TextIO) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system lets go when this process ends, however it ends."""
+    """Holds the folder's lock. The system releases it when this process ends, also when it is killed."""
     with open(folder / _LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A run's record: what a notebook measured as tidy rows, and everything that is needed to doubt or repeat it."""
+"""The record of a run: its scores as tidy rows, and everything that is needed to check or repeat them."""
 
 import copy
 import json
@@ -41,11 +41,11 @@ def _commit() -> str | None:
     return head + ("+" if changed else "")
 
 
-_COMMIT = _commit()  # of the code that runs, whatever is committed meanwhile
+_COMMIT = _commit()  # read once, because somebody may commit during the run
 
 
 class Record:
-    """What a run leaves behind: scores, flags, figures, cost, and all that is needed to repeat it.
+    """The result of a run: scores, flags, figures, cost, and everything that is needed to repeat it.
 
         record = runs.Record("simc", globals())  # behind the parameters cell
         record.of(data)
@@ -84,7 +84,7 @@ class Record:
         self._labels |= {"dataset": data.name, **labels}
 
     def add(self, scores: Mapping[str, float], **labels: Any) -> None:
-        """One row per metric, with these labels (method, condition, ...) beside those of all rows.
+        """One row per metric, with these labels (method, condition, ...) and the labels of all rows.
 
         Raises RunError for a label that is no column, or where a column has no label.
         """
@@ -117,7 +117,7 @@ class Record:
             raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
         if self._data is None or not self.rows:
             raise RunError("record: nothing was measured; call record.of(data) and record.add(scores, ...) first")
-        from mmlib import show  # slow to import, and the notebook that has figures has it already
+        from mmlib import show  # slow to import; a notebook with figures has imported it already
 
         for name, figure in self._figures.items():
             show.save(figure, self.folder, name)
@@ -164,10 +164,10 @@ def _is_path(value: Any) -> bool:
 def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     """The rows of all records, with commit, data fingerprint and folder beside each: one tidy table.
 
-    folders: run folders, or one folder that is a run's or holds run folders. Folders without a record, unfinished runs,
-    are passed over. Raises RunError where none has one, and for a file that is no record. Of what lies in one folder also
-    for two finished runs that differ in nothing but the version of code, notebook or data, as their rows would be counted
-    twice; and warns where the runs of one notebook are of several versions of it or of mmlib.
+    folders: run folders, or one folder that is a run's or holds run folders. Folders without a record are unfinished runs
+    and are skipped. Raises RunError where no folder has a record, and for a damaged file. In one folder it also raises
+    RunError for two finished runs that differ only in the version of code, notebook or data, because their rows would be
+    counted twice; it warns where the runs of one notebook have several versions of its code or of mmlib.
     """
     in_one_folder = isinstance(folders, (str, Path))
     if in_one_folder:

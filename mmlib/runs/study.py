@@ -20,7 +20,7 @@ from mmlib.runs.parameters import check_parameters, completed
 from mmlib.runs.records import ROOT
 from mmlib.runs.versions import Version
 
-_FILES = (".npz", ".csv", ".pkl", ".h5", ".hdf5", ".json")  # a value that ends so is taken for a file
+_FILES = (".npz", ".csv", ".pkl", ".h5", ".hdf5", ".json")  # a value with such an ending is a file
 _KEYS = {"notebook": str, "parameters": dict, "grid": dict}
 
 
@@ -30,8 +30,8 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
     out: the folder of the run folders, whose names say the point of the grid and end with a digest of everything that the
     run depends on. changes: parameters set for every entry; a value given here replaces a grid axis of that name.
     `$NAME` in a value stands for an environment variable.
-    Raises RunError for a study that is none, unknown notebooks, parameters or keys, values of a wrong type, an unset
-    variable, a file or kernel that is not there, and two runs that are the same.
+    Raises RunError for a file that is not a study, for unknown notebooks, parameters or keys, values of a wrong type, an
+    unset variable, a missing file or kernel, and two equal runs.
     """
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -54,7 +54,7 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
 
 
 def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
-    """(notebook, what sets this run apart, all its parameters)."""
+    """(notebook, the values of its grid, all parameters) of each run."""
     for number, entry in enumerate(_entries(study), 1):
         where = f"{study}, entry {number}"
         if not isinstance(entry, dict) or "notebook" not in entry:
@@ -89,7 +89,7 @@ def _entries(study: Path) -> list[Any]:
 
 
 def _located(where: str, name: str, value: Any) -> Any:
-    """Variables replaced; a path made absolute from where the caller stands, as kernels work elsewhere.
+    """The value with environment variables replaced, and a path made absolute, because kernels work in another folder.
 
     What looks like a path: a variable or a slash in it, or the ending of a file of data.
     """

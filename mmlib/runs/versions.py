@@ -1,4 +1,4 @@
-"""Which notebook, code and data a run is of, so that a finished run is skipped only if it would be the same again."""
+"""The version of a run: hashes of its notebook, code and data. A finished run is skipped only if they are unchanged."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from mmlib.runs.imports import Code, reached, read_code
 from mmlib.runs.parameters import code
 
 _LIBRARY = Path(__file__).parents[1]
-PLANNED, NOTEBOOK = "MMLIB_PLANNED", "MMLIB_NOTEBOOK"  # tell a kernel which code of mmlib its run was planned with
+PLANNED, NOTEBOOK = "MMLIB_PLANNED", "MMLIB_NOTEBOOK"  # variables that tell a kernel the planned code of mmlib
 _NOTEBOOK, _MMLIB = "code of the notebook", "code of mmlib"
 
 
@@ -30,7 +30,7 @@ class Version:
 
     @classmethod
     def of(cls, notebook: Path, parameters: Mapping[str, Any]) -> "Version":
-        """Paths in parameters are as a kernel sees them, which works in the notebook's folder."""
+        """Relative paths in parameters start at the notebook's folder, where the kernel works."""
         hashes = {_NOTEBOOK: _hash(_code(notebook).bare), _MMLIB: library_hash(notebook, parameters)}
         for name, value in parameters.items():
             path = notebook.parent / value if isinstance(value, str) and value else None
@@ -40,7 +40,7 @@ class Version:
         return cls(hashes)
 
     def check(self, notebook: Path, parameters: Mapping[str, Any]) -> None:
-        """Raises RunError where code or data have changed since, or are others on this machine."""
+        """Raises RunError where code or data have changed since the plan, or differ on this machine."""
         now = Version.of(notebook, parameters).hashes
         for name in {**self.hashes, **now}:
             if self.hashes.get(name) != now.get(name):
@@ -55,7 +55,7 @@ class Version:
         return {**planned, "PYTHONPATH": os.pathsep.join(paths)}
 
     def identity(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """All that decides what a run does: parameters and hashes. Of a file its content counts, not where it lies."""
+        """Parameters and hashes: everything that decides what a run does. A file counts by its content, not by its path."""
         return {k: v for k, v in parameters.items() if f"content of {k}" not in self.hashes} | self.hashes
 
     def short(self, parameters: Mapping[str, Any]) -> str:
@@ -71,9 +71,9 @@ def check_kernel(parameters: Mapping[str, Any]) -> None:
 
 
 def library_hash(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Of the code of mmlib that this notebook reaches.
+    """The hash of the code of mmlib that this notebook reaches.
 
-    Files are read anew when they have changed: a worker that lives on must see that its code is not the planned one.
+    A changed file is read again, because a long-lived worker must notice that its code is no longer the planned code.
     """
     modules = reached(_LIBRARY, _code(notebook), tuple(_texts(parameters.values())))
     return _hash(json.dumps(modules))

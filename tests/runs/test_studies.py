@@ -131,7 +131,7 @@ def test_a_missing_study_and_wrong_options_are_clear_errors(tmp_path, capsys):
 def test_a_wrong_number_of_workers_is_an_error(workers, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(SMOKE), "--out", str(tmp_path / "out"), f"--workers={workers}"])
-    assert "is no number of workers" in capsys.readouterr().err
+    assert "is not a number of workers" in capsys.readouterr().err
 
 
 def test_relative_paths_are_the_caller_s_and_variables_are_replaced(tmp_path, monkeypatch):
