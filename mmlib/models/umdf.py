@@ -36,18 +36,17 @@ import math
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
-from mmlib.missing.patterns import all_patterns, availability, within
+from mmlib.missing.patterns import Observed, all_patterns, availability, within
 from mmlib.models.base import Prediction, System, check_options, task_loss
 from mmlib.models.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
 
 Sequences = list[Float[Tensor, "B _ d"]]
-Frames = dict[str, Bool[Tensor, "B _"]]
 _BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -254,7 +253,7 @@ class UMDF(System):
             terms["views"] = sum(self._task_loss(self.f_y(h), batch.target) for h in (h_a, h_b)) / 2
         return terms
 
-    def views(self, batch: Batch) -> tuple[Frames, Frames]:
+    def views(self, batch: Batch) -> tuple[Observed, Observed]:
         """S_a, S_b: the frames that each view keeps, at least one of each modality that it keeps.
 
         The views of a row differ, unless the row has a single modality.
@@ -274,7 +273,7 @@ class UMDF(System):
         equal = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
         return view_a, {m: torch.where(equal, view_other[m], view_b[m]) for m in view_b}
 
-    def _lose_frames(self, observed: Frames) -> Frames:
+    def _lose_frames(self, observed: Observed) -> Observed:
         """Each row loses its frames with one probability p from {0, .1, .., p_max}, but one frame per modality stays."""
         first, frames = next(iter(observed.values())), {}
         p = torch.randint(0, round(10 * self.p_max) + 1, (len(first), 1), device=first.device) / 10
@@ -294,7 +293,7 @@ class UMDF(System):
             return nn.functional.mse_loss(logits_a, logits_b)
         return js(logits_a, logits_b, self.task)
 
-    def represent(self, x: dict[str, Tensor], observed: Frames) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
+    def represent(self, x: dict[str, Tensor], observed: Observed) -> tuple[Float[Tensor, "B T h"], Int[Tensor, "B"]]:
         """H_k (B, T, Md) of one view, and the index of its last step."""
         Z, sources = self.embed(x, observed), list(observed.values()) if self.masked else None
         for mcim in self.mcim:
@@ -302,7 +301,7 @@ class UMDF(System):
         T = next((z.shape[1] for z in Z if z.shape[1] > 1), 1)
         return self.joint(torch.cat([resized(z, T) for z in Z], 2)), _last_step(observed, T)
 
-    def embed(self, x: dict[str, Tensor], observed: Frames) -> Sequences:
+    def embed(self, x: dict[str, Tensor], observed: Observed) -> Sequences:
         """Z_m (kB, T_m, d): temporal convolution of kernel 3 over X'_m, zero where nothing is observed, plus positions.
 
         x: per modality (B, T_m, d_m). observed: (kB, T_m), k views of these rows, one after the other.
@@ -323,7 +322,7 @@ class UMDF(System):
         return task_loss(logits, target, self.task)
 
 
-def _last_step(observed: Frames, T: int) -> Int[Tensor, "B"]:
+def _last_step(observed: Observed, T: int) -> Int[Tensor, "B"]:
     """The last of T steps at which a sequence is observed; 0 without any. Vectors (one frame) have no place in time."""
     ends = []
     for f in observed.values():
