@@ -14,7 +14,11 @@ from mmlib.runs.imports import Code, reached, read_code
 from mmlib.runs.parameters import code
 
 _LIBRARY = Path(__file__).parents[1]
-PLANNED, NOTEBOOK = "MMLIB_PLANNED", "MMLIB_NOTEBOOK"  # variables that tell a kernel the planned code of mmlib
+PLANNED, BYTES, NOTEBOOK = (
+    "MMLIB_PLANNED",
+    "MMLIB_BYTES",
+    "MMLIB_NOTEBOOK",
+)  # variables that tell a kernel the planned code of mmlib
 _NOTEBOOK, _MMLIB = "code of the notebook", "code of mmlib"
 
 
@@ -48,7 +52,7 @@ class Version:
 
     def environment(self, notebook: Path) -> dict[str, str]:
         """Variables for a kernel, so that it imports this mmlib and `check_kernel` can tell if it does not."""
-        planned = {PLANNED: self.hashes[_MMLIB], NOTEBOOK: str(notebook)}
+        planned = {PLANNED: self.hashes[_MMLIB], BYTES: _bytes_hash(), NOTEBOOK: str(notebook)}
         if not (_LIBRARY.parent / "pyproject.toml").exists():  # installed: a kernel of another environment has its own
             return planned
         paths = [str(_LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -66,8 +70,21 @@ class Version:
 def check_kernel(parameters: Mapping[str, Any]) -> None:
     """Raises RunError in the kernel of a run with these parameters if its mmlib is not the one that was planned."""
     planned = os.environ.get(PLANNED)
-    if planned is not None and planned != library_hash(Path(os.environ[NOTEBOOK]), parameters):
+    # Equal files need no syntax trees, whose making takes half a second in each kernel.
+    if planned is None or os.environ.get(BYTES) == _bytes_hash():
+        return
+    if planned != library_hash(Path(os.environ[NOTEBOOK]), parameters):
         _refuse(_MMLIB)
+
+
+def _bytes_hash() -> str:
+    """Of all sources of mmlib as they are; hidden files are locks and copies of editors."""
+    digest = hashlib.sha256()
+    for path in sorted(_LIBRARY.rglob("*.py")):
+        inside = path.relative_to(_LIBRARY)
+        if not any(part.startswith(".") for part in inside.parts):
+            digest.update(str(inside).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def library_hash(notebook: Path, parameters: Mapping[str, Any]) -> str:

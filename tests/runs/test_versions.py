@@ -128,10 +128,26 @@ def test_a_kernel_gets_the_planned_library_and_its_record_checks_it(tmp_path):
     runs.run_notebook(notebook(tmp_path, seen, RECORDING), tmp_path / "run", {})
     assert "MMLIB_PLANNED" not in os.environ
     # As if somebody had edited mmlib since the kernel started.
-    edited = notebook(tmp_path, "import os\nos.environ['MMLIB_PLANNED'] = 'another'", RECORDING, name="edited.ipynb")
+    edited = notebook(
+        tmp_path,
+        "import os\nos.environ.update(MMLIB_PLANNED='another', MMLIB_BYTES='another')",
+        RECORDING,
+        name="edited.ipynb",
+    )
     with pytest.raises(runs.RunError, match="code of mmlib is not what the study was planned with"):
         runs.run_notebook(edited, tmp_path / "edited", {})
     assert not (tmp_path / "edited" / "record.json").exists()
+
+
+def test_words_that_change_while_a_kernel_works_are_no_other_code(tmp_path, monkeypatch):
+    nb = notebook(tmp_path, RECORDING)
+    monkeypatch.setenv("MMLIB_NOTEBOOK", str(nb))
+    monkeypatch.setenv("MMLIB_BYTES", "of files with other words")
+    monkeypatch.setenv("MMLIB_PLANNED", versions.library_hash(nb, {}))
+    versions.check_kernel({})
+    monkeypatch.setenv("MMLIB_PLANNED", "of other code")
+    with pytest.raises(runs.RunError, match="code of mmlib is not what the study was planned with"):
+        versions.check_kernel({})
 
 
 def test_data_that_change_while_a_run_reads_them_do_not_count(tmp_path):
