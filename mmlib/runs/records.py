@@ -117,12 +117,13 @@ class Record:
             raise RunError(f"{path} exists; a finished run is never overwritten, choose another folder")
         if self._data is None or not self.rows:
             raise RunError("record: nothing was measured; call record.of(data) and record.add(scores, ...) first")
-        from mmlib import show  # slow to import; a notebook with figures has imported it already
+        if self._figures or self._points:
+            from mmlib import show  # a second to import, which a run without figures saves
 
-        for name, figure in self._figures.items():
-            show.save(figure, self.folder, name)
-        for name, points in self._points.items():
-            show.save_points(points, self.folder, name)
+            for name, figure in self._figures.items():
+                show.save(figure, self.folder, name)
+            for name, points in self._points.items():
+                show.save_points(points, self.folder, name)
         content = {"run": self._run(self._data), "rows": self.rows, "flags": self.flags}
         try:
             files.write(path, json.dumps(content, indent=1), exclusive=True)
