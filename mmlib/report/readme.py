@@ -17,9 +17,9 @@ FIGURE = """
 ![Three panels. SIM-C: the printed F-micro beside the score of predicting nothing. SMCIR: F1 of the detector as printed, as
 released and corrected. ADMC: how well text that is generated from audio is classified.](figures/findings.png)
 
-*Three findings that longer training does not change. Left: the accuracy that predicting no genre reaches, beside SIM-C's as
-printed. Middle: mean over three data sets. Right: emotions told from text that was generated from audio; with "audio seen
-clean", which is not in the paper, the generator reads the audio without noise.*
+*Three findings. Left: the accuracy that predicting no genre reaches, beside SIM-C's as printed. Middle: mean over three data
+sets, one of which has a single frame per modality. Right: emotions told from text that was generated from audio; with "audio
+seen clean", which is not in the paper, the generator reads the audio without noise and has another weighting of its loss.*
 """
 NOTES = """
 *F-samples*: F1 between the predicted and the true genres of a film, averaged over films. *Cell accuracy*: the share of right
