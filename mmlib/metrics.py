@@ -5,6 +5,7 @@ predicted; recall = tp / (tp + fn). Weighted F1: the mean over classes, each wit
 """
 
 import math
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,9 +17,23 @@ from mmlib.data.checks import TASKS
 
 PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
 """Per task the metric that chooses a model on validation; `better` knows whether high or low values win."""
+RESAMPLES = 200
 
 
-def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: float = 0.0) -> dict[str, float]:
+class Scores(dict[str, float]):
+    """What `score` returns: metrics by name, and on demand how they vary with the rows."""
+
+    def __init__(self, values: dict[str, float], task: str, logits: Float[Tensor, "N C"], target: Tensor):
+        super().__init__(values)
+        self._predictions = task, logits, target
+
+    @cached_property
+    def replicates(self) -> dict[str, Float[np.ndarray, " R"]]:
+        """As the function `replicates`; computed on first access."""
+        return replicates(*self._predictions)
+
+
+def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: float = 0.0) -> Scores:
     """All metrics of the task as fractions of 1 (mae: in units of the target).
 
     logits: on any device; C = 1 for regression, where the logit is the predicted value.
@@ -37,7 +52,51 @@ def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: floa
         values = _multilabel(logits.double().numpy(), target.bool().numpy())
     else:
         values = _multibinary((logits > 0).numpy(), target.bool().numpy())
-    return {name: float(value) for name, value in values.items()}
+    return Scores({name: float(value) for name, value in values.items()}, task, logits, target)
+
+
+@lru_cache(maxsize=4)
+def resamples(n: int) -> Int[np.ndarray, "R n"]:
+    """How often each of n rows is drawn in R = RESAMPLES bootstrap samples of n rows.
+
+    The draws depend on n alone: systems scored on the same rows are resampled alike, so their replicates are paired.
+    """
+    counts = np.random.default_rng(n).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    counts.flags.writeable = False
+    return counts
+
+
+def replicates(task: str, logits: Float[Tensor, "N C"], target: Tensor) -> dict[str, Float[np.ndarray, " R"]]:
+    """The PRIMARY metric of the task on each of `resamples(N)`: what `score` gives for the rows so repeated.
+
+    Arguments and errors as of `score`.
+    """
+    _check(task, logits, target)
+    logits, target = logits.detach().cpu(), target.detach().cpu()
+    counts = resamples(len(target)).astype(float)
+    if task == "regression":
+        values = counts @ (logits.squeeze(1).double() - target.double()).abs().numpy() / len(target)
+    elif task == "multiclass":
+        truth = target.numpy()[:, None] == np.unique(target.numpy())
+        right = truth & (logits.argmax(1) == target).numpy()[:, None]
+        occurring = counts @ truth
+        # A class that a resample lacks has no recall there.
+        recall = np.divide(counts @ right, occurring, out=np.full(occurring.shape, math.nan), where=occurring > 0)
+        values = np.nanmean(recall, axis=1)
+    else:
+        pred, truth = (logits > 0).numpy(), target.bool().numpy()
+        if task == "multilabel":
+            values = _ratio(counts @ (2 * (pred & truth).sum(1)), counts @ (pred.sum(1) + truth.sum(1)))
+        else:
+            sides = ((pred, truth), (~pred, ~truth))
+            f1 = [_ratio(counts @ (2 * (p & t)), counts @ (p.astype(int) + t)) * (counts @ t) for p, t in sides]
+            values = sum(f1).mean(1) / len(target)
+    return {PRIMARY[task]: values}
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """0 where both are 0, as an F1 of nothing true and nothing predicted."""
+    return np.divide(above, below, out=np.zeros_like(below), where=below > 0)
 
 
 def better(metric: str, new: float, old: float) -> bool:

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 
 from mmlib.data.checks import TASKS
 from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES
-from mmlib.metrics import PRIMARY, better, score
+from mmlib.metrics import PRIMARY, better, replicates, resamples, score
 from mmlib.report.intervals import corrected_interval
 from mmlib.report.paper_metrics import flattened_f1_micro, relative_error
 
@@ -366,3 +366,48 @@ def test_the_interval_of_overlapping_folds_is_wider_than_students():
     assert corrected_interval(differences, 0.0)[1] < high
     with pytest.raises(ValueError, match="needs two differences, got 1"):
         corrected_interval(differences[:1], 0.25)
+
+
+# Resamples of the test rows
+
+
+def predictions(task: str, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    width = {"regression": 1, "multiclass": 4, "multilabel": 5, "multibinary": 3}[task]
+    logits = torch.randn(rows, width, generator=generator)
+    if task == "regression":
+        return logits, torch.randn(rows, generator=generator)
+    if task == "multiclass":
+        # Class 3 has one row, which many resamples lack.
+        return logits, torch.cat([torch.tensor([3]), torch.randint(3, (rows - 1,), generator=generator)])
+    return logits, (torch.rand(rows, width, generator=generator) < 0.3).float()
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("rows", [6, 25])
+def test_replicates_are_the_scores_of_the_rows_repeated(task, rows):
+    logits, target = predictions(task, rows)
+    (values,) = replicates(task, logits, target).values()
+    repeated = [torch.tensor(counts) for counts in resamples(rows)]
+    expected = [
+        score(task, logits.repeat_interleave(k, 0), target.repeat_interleave(k, 0))[PRIMARY[task]] for k in repeated
+    ]
+    assert values == pytest.approx(np.array(expected), abs=1e-12) and np.ptp(values) > 0
+
+
+def test_resamples_have_the_moments_of_a_bootstrap():
+    counts = resamples(500)
+    assert counts.shape == (200, 500) and (counts.sum(1) == 500).all()
+    # A count is binomial: mean 1, variance 1 - 1/n. 100,000 counts give the variance within about 1 %.
+    assert counts.var() == pytest.approx(1 - 1 / 500, rel=0.02)
+    resamples.cache_clear()
+    assert (resamples(500) == counts).all()
+
+
+def test_replicates_are_computed_on_demand_and_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr("mmlib.metrics.resamples", lambda n: calls.append(n) or np.ones((3, n), dtype=int))
+    values = score("regression", REGRESSION_LOGITS, REGRESSION_TRUTH)
+    assert calls == [] and isinstance(values, dict)
+    assert list(values.replicates) == ["mae"] and values.replicates["mae"] == pytest.approx([11 / 7] * 3)
+    assert calls == [7]
