@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and SHA-256 of files and tensors."""
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,21 @@ def write(path: Path, text: str, exclusive: bool = False) -> None:
     """Writes a text file by `replacing`."""
     with replacing(path, exclusive) as temporary:
         temporary.write_text(text)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Yields whether this process holds the lock of the file. The system releases it when the process ends or is killed.
+
+    wait: until another process gives it back.
+    """
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -16,7 +16,10 @@ from torch import Tensor
 from mmlib.data.checks import TASKS
 
 PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
-"""Per task the metric that chooses a model on validation; `better` knows whether high or low values win."""
+"""Per task the metric that is reported first; `better` knows whether high or low values win."""
+STOPPING = {"regression": "mae", "multiclass": "ua", "multilabel": "map", "multibinary": "loss"}
+"""Per task the score that chooses among epochs and among settings on validation. It has no plateaus: where labels are rare,
+an F1 at a threshold of 0.5 stays the same while a network learns."""
 RESAMPLES = 200
 
 

@@ -80,6 +80,10 @@ class System(nn.Module):
         """The prediction that validation scores to choose the best epoch of `stage`; None: keep the last epoch's weights."""
         return self.predict(batch) if stage == self.stages[-1] else None
 
+    def parts_of(self, stage: str) -> tuple[str, ...]:
+        """Earlier stages that train one part of what this stage joins: it should end better on validation than each alone."""
+        return ()
+
     def on_stage(self, stage: str, train: View) -> None:
         """Called when a stage begins; `train` as in `setup`."""
 

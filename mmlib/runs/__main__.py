@@ -16,10 +16,9 @@ import yaml
 from tqdm import tqdm
 
 from mmlib import show
-from mmlib.files import write
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
-from mmlib.runs.records import ROOT, collect
+from mmlib.runs.records import ROOT, TEST, collect, save
 from mmlib.runs.study import plan
 
 
@@ -75,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", action="append", default=[], metavar="PATTERN", help="runs whose name matches, such as '*seed=0-*'")
     add("--force", action="store_true", help="also run what is finished; the old run moves to FOLDER/replaced")
     add("--dry-run", action="store_true", help="say what would run, and stop")
-    add("--results", type=Path, metavar="CSV", help="write the rows here (to CSV.partial while runs are missing)")
+    add(
+        "--results",
+        type=Path,
+        metavar="CSV",
+        help="write the rows here (to CSV.partial while runs are missing), replicates beside",
+    )
     add("--kernel", default="python3", help="the Jupyter kernel (default: python3, of this environment)")
     add("--workers", type=_positive, metavar="N", help="how many at a time (default: one per GPU, else one per core)")
     where = parser.add_mutually_exclusive_group()
@@ -175,18 +179,31 @@ def _failed(failures: list[Outcome], out: Path) -> None:
 
 
 def _report(runs: list[Run], results: Path | None, complete: bool) -> None:
-    rows = collect(run.folder for run in runs)
+    folders = [run.folder for run in runs]
+    rows = collect(folders)
     if results:
         results = results if complete else results.with_name(results.name + ".partial")
-        write(results, rows.to_csv(index=False))
+        save(folders, results)
         print(f"rows: {results}")
     print("\nTest split, the main metric of each data set, mean over the test conditions ± deviation over seeds:\n")
     print(compare_with_oracle(rows).to_string(index=False))
+    _flags(rows)
     print("\nExecuted notebooks and figures:")
     for run in runs:
         for path in [run.folder / NOTEBOOK, *sorted(run.folder.glob("*.png"))]:
             if path.exists():
                 print(f"  {path}")
+
+
+def _flags(rows: pd.DataFrame) -> None:
+    """The systems whose training was flagged: their rows enter no rank and no verdict."""
+    flagged = rows[(rows["role"] == TEST) & (rows["flags"] != "")]
+    if flagged.empty:
+        return
+    system = ["dataset", "protocol", "method", "variant", "flags"]
+    seeds = flagged.groupby(system, sort=False)["seed"].agg(lambda s: ", ".join(str(n) for n in sorted(set(s))))
+    print("\nFlagged; these rows enter no rank and no verdict:\n")
+    print(seeds.rename("seeds").reset_index().to_string(index=False))
 
 
 def compare_with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
@@ -195,6 +212,7 @@ def compare_with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     def text(values: pd.Series) -> str:
         return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if values.count() > 1 else "")
 
+    rows = rows[rows["role"] == TEST]
     rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
     place = ["paper", "dataset", "condition", "seed"]

@@ -1,6 +1,5 @@
 """One run: papermill executes a notebook into a folder, under a lock; the result is an Outcome."""
 
-import fcntl
 import json
 import os
 import platform
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmlib.files import write
+from mmlib.files import locked, write
 from mmlib.runs.errors import Busy, CellError, RunError
 from mmlib.runs.parameters import check_parameters, completed
 from mmlib.runs.records import RECORD, REQUEST
@@ -180,10 +179,8 @@ def _stderr_into(log: TextIO) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock. The system releases it when this process ends, also when it is killed."""
-    with open(folder / _LOCK, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"{folder}: another process executes this run") from None
+    """Holds the folder's lock."""
+    with locked(folder / _LOCK) as mine:
+        if not mine:
+            raise Busy(f"{folder}: another process executes this run")
         yield

@@ -1,17 +1,19 @@
 """The record of a run: its scores as tidy rows, and everything that is needed to check or repeat them."""
 
 import copy
+import hashlib
 import json
 import platform
 import resource
 import subprocess
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -20,12 +22,16 @@ from mmlib.data.dataset import Dataset
 from mmlib.runs.errors import RunError
 from mmlib.runs.parameters import parameters_of
 from mmlib.runs.versions import check_kernel
+from mmlib.training.tune import Tuned
 
 ROOT = Path(__file__).parents[2]
 RECORD = "record.json"
 REQUEST = "params.json"
-_LABELS = ("paper", "dataset", "features", "method", "variant", "protocol", "condition", "seed")
-COLUMNS = (*_LABELS[:-1], "metric", "seed", "value")
+REPLICATES = "replicates.npz"
+_LABELS = ("paper", "dataset", "features", "role", "method", "variant", "protocol", "condition", "seed")
+COLUMNS = (*_LABELS[:-1], "metric", "seed", "value", "flags")
+TEST, TRIAL, CHOSEN = "test", "trial", "chosen"
+"""Roles of rows: a score on the test split; a trial's score on validation; that of the trial which was chosen."""
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
 _STARTED = time.time()
 
@@ -49,6 +55,7 @@ class Record:
 
         record = runs.Record("simc", globals())  # behind the parameters cell
         record.of(data)
+        record.tuned(result, method="SIM-C", variant="joint")  # the trials and flags of training.tune
         record.add(scores, method="SIM-C", variant="joint", condition="complex_20_40_40")
         record.figure("simc_losses", figure)
         record.write()  # the last cell
@@ -66,14 +73,29 @@ class Record:
         self.flags: list[dict[str, Any]] = []
         self._figures: dict[str, Any] = {}
         self._points: dict[str, pd.DataFrame] = {}
+        self._replicates: dict[int, np.ndarray] = {}
         self._data: Dataset | None = None
         defaults = {name: self.parameters[name] for name in ("features", "protocol", "seed") if name in self.parameters}
-        self._labels = {"paper": paper, "variant": "", **defaults}
+        self._labels = {"paper": paper, "role": TEST, "variant": "", **defaults}
 
     @property
     def frame(self) -> pd.DataFrame:
-        """All rows so far."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+        """All scores on the test split so far."""
+        return pd.DataFrame([row for row in self._flagged() if row["role"] == TEST], columns=list(COLUMNS))
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """All trials so far; the settings are in the column condition."""
+        return pd.DataFrame([row for row in self._flagged() if row["role"] != TEST], columns=list(COLUMNS))
+
+    @property
+    def shared(self) -> Path | None:
+        """The folder in which the runs of a study share trials, of this version of code; None where nothing is written."""
+        if self.folder is None or not (self.folder / REQUEST).exists():
+            return None
+        (version,) = _read(self.folder / REQUEST, "version")
+        code = json.dumps({name: value for name, value in version.items() if name.startswith("code of")})
+        return self.folder.parent / "trials" / hashlib.sha256(code.encode()).hexdigest()[:12]
 
     def of(self, data: Dataset, **labels: Any) -> None:
         """The data that the next scores are of, and labels of their rows; by default dataset is the name of the data.
@@ -86,14 +108,35 @@ class Record:
     def add(self, scores: Mapping[str, float], **labels: Any) -> None:
         """One row per metric, with these labels (method, condition, ...) and the labels of all rows.
 
-        Raises RunError for a label that is no column, or where a column has no label.
+        The replicates of `metrics.Scores` are saved with the rows. Raises RunError for a label that is no column, or where a
+        column has no label.
         """
-        row = self._row(labels)
-        self.rows += [{**row, "metric": metric, "value": value} for metric, value in scores.items()]
+        row, replicates = self._row(labels), getattr(scores, "replicates", {})
+        for metric, value in scores.items():
+            if metric in replicates:
+                self._replicates[len(self.rows)] = replicates[metric] - value
+            self.rows.append({**row, "metric": metric, "value": value})
+
+    def tuned(self, result: Tuned, **labels: Any) -> None:
+        """The trials of a system as rows, judged on validation, and the flags of its training; labels as for `add`."""
+        for trial in result.trials.to_dict("records"):
+            role, condition = CHOSEN if trial["chosen"] else TRIAL, f"validation, {trial['settings']}"
+            row = self._row({**labels, "role": role, "condition": condition, "seed": trial["seed"]})
+            self.rows.append({**row, "metric": trial["metric"], "value": trial["value"], "flags": trial["flags"]})
+        self.flag(result.history.flagged, **labels)
 
     def flag(self, name: str, **labels: Any) -> None:
-        """Marks a system (method, variant, ...) whose scores must not be counted as its best, such as 'limit'."""
-        self.flags.append({"flag": name, **labels})
+        """Marks the scores with these labels (method, variant, ...), which must not be counted as the method's best."""
+        if name:
+            self.flags.append({"flag": name, **{"variant": "", "dataset": self._labels.get("dataset"), **labels}})
+
+    def _flagged(self) -> list[dict[str, Any]]:
+        """The rows, each with the flags of its system."""
+
+        def text(row: Mapping[str, Any]) -> str:
+            return "; ".join(f["flag"] for f in self.flags if all(row[k] == v for k, v in f.items() if k != "flag"))
+
+        return [{**row, "flags": row.get("flags", text(row))} for row in self.rows]
 
     def figure(self, name: str, figure: Any) -> None:
         """A figure to be saved as `name`.png beside the record."""
@@ -124,7 +167,11 @@ class Record:
                 show.save(figure, self.folder, name)
             for name, points in self._points.items():
                 show.save_points(points, self.folder, name)
-        content = {"run": self._run(self._data), "rows": self.rows, "flags": self.flags}
+        if self._replicates:
+            with files.replacing(self.folder / REPLICATES) as temporary, open(temporary, "wb") as file:
+                deviation = np.stack([*self._replicates.values()])
+                np.savez_compressed(file, row=[*self._replicates], deviation=(1e4 * deviation).round().astype(np.int16))
+        content = {"run": self._run(self._data), "rows": self._flagged(), "flags": self.flags}
         try:
             files.write(path, json.dumps(content, indent=1), exclusive=True)
         except FileExistsError:
@@ -166,9 +213,10 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     """The rows of all records, with commit, data fingerprint and folder beside each: one tidy table.
 
     folders: run folders, or one folder that is a run's or holds run folders. Folders without a record are unfinished runs
-    and are skipped. Raises RunError where no folder has a record, and for a damaged file. In one folder it also raises
-    RunError for two finished runs that differ only in the version of code, notebook or data, because their rows would be
-    counted twice; it warns where the runs of one notebook have several versions of its code or of mmlib.
+    and are skipped. A trial that several runs share is there once. Raises RunError where no folder has a record, and for a
+    damaged file. In one folder it also raises RunError for two finished runs that differ only in the version of code, notebook
+    or data, because their rows would be counted twice; it warns where the runs of one notebook have several versions of its
+    code or of mmlib.
     """
     in_one_folder = isinstance(folders, (str, Path))
     if in_one_folder:
@@ -195,7 +243,31 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
     for notebook, several in versions.items():
         if len(several) > 1:
             warnings.warn(f"the runs of {notebook} are of {len(several)} versions of its code or mmlib's", stacklevel=2)
-    return pd.DataFrame(rows, columns=[*COLUMNS, "commit", "data", "run"])
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "commit", "data", "run"])
+    again = (table["role"] != TEST) & table.duplicated([*COLUMNS[:-2]])
+    return table[~again].reset_index(drop=True)
+
+
+def save(folders: Sequence[Path], path: Path) -> pd.DataFrame:
+    """Writes the rows of run folders to a csv file and their replicates to an .npz beside it; returns the rows.
+
+    The arrays of the .npz: `row`, the line of each in the csv, counted from 0; `deviation` (n, R) int16, 1e4 times the
+    difference between the score on a resample of the test rows and the score (`metrics.replicates`).
+    """
+    rows, places, deviations = collect(folders), [], []
+    for folder in folders:
+        if (file := folder / REPLICATES).exists():
+            tests = np.flatnonzero((rows["run"] == folder.name) & (rows["role"] == TEST))
+            (whole,) = _read(folder / RECORD, "rows")
+            order = {number: i for i, number in enumerate(n for n, row in enumerate(whole) if row["role"] == TEST)}
+            with np.load(file, allow_pickle=False) as arrays:
+                places.append(tests[[order[number] for number in arrays["row"].tolist()]])
+                deviations.append(arrays["deviation"])
+    if places:
+        with files.replacing(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, row=np.concatenate(places), deviation=np.concatenate(deviations))
+    files.write(path, rows.to_csv(index=False))
+    return rows
 
 
 def _read(path: Path, *keys: str) -> list[Any]:

@@ -17,11 +17,16 @@ from torch import Tensor
 from mmlib.files import replacing
 
 NAME = "checkpoint.safetensors"
+_POSITION = ("stage", "epoch", "step", "terms", "falls", "since", "scores")
 SECONDS = 60.0  # from one checkpoint to the next within an epoch; there is also one after each epoch
 
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message names the place and the remedy."""
+
+
+class Diverged(TrainingError):
+    """A loss is not finite."""
 
 
 def _settings(run: Any) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def save(run: Any) -> None:
     if run.optimizer is not None:
         for i, state in run.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-    position = {name: getattr(run, name) for name in ("stage", "epoch", "step", "terms")}
+    position = {name: getattr(run, name) for name in _POSITION}
     texts = {"settings": _settings(run), "position": position, "history": vars(run.history)}
     with replacing(run.file) as path:
         contents = {k: v.contiguous().clone() for k, v in tensors.items()}
@@ -68,7 +73,7 @@ def load(run: Any) -> None:
             raise TrainingError(f"{run.file} belongs to another run: {change}; choose another folder")
     for name, value in position.items():
         setattr(run, name, value)
-    vars(run.history).update(history, rows=[tuple(row) for row in history["rows"]])
+    vars(run.history).update(history, rows=_tuples(history["rows"]), flags=_tuples(history["flags"]))
     run.log, run.best = tensors["log"], _group(tensors, "best")
     run.system.load_state_dict(_group(tensors, "system"))
     if moments := _group(tensors, "optimizer"):
@@ -81,6 +86,10 @@ def load(run: Any) -> None:
     torch.set_rng_state(tensors["rng"].cpu())
     if "rng_cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), run.data.device)
+
+
+def _tuples(rows: list[list[Any]]) -> list[tuple]:
+    return [tuple(row) for row in rows]
 
 
 def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

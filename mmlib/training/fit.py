@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,15 @@ from tqdm import tqdm
 from mmlib import metrics, missing
 from mmlib.data.checks import SPLITS
 from mmlib.data.dataset import Dataset, View
-from mmlib.models.base import System
+from mmlib.models.base import Prediction, System, task_loss
+from mmlib.models.yardsticks.baselines import class_weights, prior_logits
 from mmlib.training import checkpoint
-from mmlib.training.checkpoint import TrainingError
-from mmlib.training.evaluate import predictions, score
+from mmlib.training.checkpoint import Diverged, TrainingError
+from mmlib.training.evaluate import predictions
+
+_DECAYS = ("none", "linear", "plateau")
+_FALLS, _FALL = 2, 0.2
+_TOLERANCE = 0.05  # two trainings of the same network differ by about this share of what they gain over the prior
 
 
 @dataclass
@@ -31,12 +37,16 @@ class History:
     """What happened during `fit`.
 
     rows: (stage, epoch, split, name, value): each loss term as its mean over the steps of the epoch, and the validation score.
+    flags: (stage, flag). 'limit': the best epoch lies in the last tenth of the stage's limit. 'at_prior': the stage never
+    beat the prior on validation. 'below_part': a fusion stage ends worse on validation than a stage of one of its parts, by
+    more than a twentieth of what the part gains over the prior.
     metric, best_epoch, best_score: of the weights that the last stage ends with. seconds: wall time of all epochs. steps:
     optimiser steps.
     """
 
     metric: str
     rows: list[tuple[str, int, str, str, float]] = field(default_factory=list)
+    flags: list[tuple[str, str]] = field(default_factory=list)
     best_epoch: int = -1
     best_score: float = math.nan
     seconds: float = 0.0
@@ -46,6 +56,12 @@ class History:
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=["stage", "epoch", "split", "name", "value"])
 
+    @property
+    def flagged(self) -> str:
+        """The flags as text: 'limit (mf text); at_prior (itfn audio)', without stages where there is one alone."""
+        stages = {row[0] for row in self.rows}
+        return "; ".join(flag + f" ({stage})" * (len(stages) > 1) for stage, flag in self.flags)
+
 
 @dataclass(frozen=True)
 class _Options:
@@ -53,10 +69,11 @@ class _Options:
     lr: dict[str, float]
     seed: int
     batch_size: int
+    decay: str
     weight_decay: float
     max_grad_norm: float | None
     warmup: float
-    decay: bool
+    balanced: bool
     monitor: str
     patience: int | None
 
@@ -69,12 +86,14 @@ def fit(
     valid_protocol: missing.Protocol | str | None = None,
     seed: int = 0,
     epochs: int | dict[str, int] = 20,
+    steps: int | None = None,
     batch_size: int = 32,
     lr: float | dict[str, float] = 1e-3,
+    decay: str = "none",
     weight_decay: float = 0.0,
     max_grad_norm: float | None = None,
     warmup: float = 0.0,
-    decay: bool = False,
+    balanced: bool = False,
     monitor: str | None = None,
     patience: int | None = None,
     folder: Path | str | None = None,
@@ -84,20 +103,28 @@ def fit(
 
     protocol: the missingness in training. valid_protocol: the missingness in the validation of the last stage (None: the same).
     epochs, lr: one number for all stages, or one per stage; a stage of several parts ("itfn text") goes by its first word.
+    steps: the limit of every stage in optimiser steps, rounded up to whole epochs (None: `epochs` is the limit).
+    decay: of the learning rate; 'none'; 'linear': it falls to 0 at the limit of the stage; 'plateau': it falls to a fifth
+    where patience ends, twice, and training goes on from the best weights.
     max_grad_norm: gradients with a larger norm are scaled down to it (None: no limit).
-    warmup: share of the steps of a stage in which the learning rate rises linearly from 0. decay: after the warm-up the
-    learning rate falls linearly to 0 at the end of the stage (False: it stays constant).
-    monitor: the validation metric that chooses among the epochs of a stage (None: `metrics.PRIMARY`).
-    patience: a stage ends after so many epochs without a better score (None: after all its epochs).
+    warmup: share of the steps of a stage in which the learning rate rises linearly from 0. balanced: each class has the same
+    weight in the losses of a multiclass task, whatever its share of the training rows.
+    monitor: the validation metric that chooses among the epochs of a stage, or 'loss', the mean task loss without class
+    weights (None: `metrics.STOPPING`).
+    patience: a stage ends after so many epochs without a better score, once it has beaten the prior (None: at its limit).
     folder: where checkpoints go (None: none are made); a killed run continues there and ends with the same weights.
     Raises TrainingError for a loss that is not finite (naming the rows), a folder of another run, a class that occurs in
     validation or test but not in training, and an argument out of range.
     """
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
+    if steps is not None:
+        epochs = math.ceil(steps * batch_size / len(data.rows("train")))
     epochs, lr = _per_stage(system, "epochs", epochs), _per_stage(system, "lr", lr)
-    monitor = monitor or metrics.PRIMARY[data.task]
-    options = _Options(epochs, lr, seed, batch_size, weight_decay, max_grad_norm, warmup, decay, monitor, patience)
+    monitor = monitor or metrics.STOPPING[data.task]
+    options = _Options(
+        epochs, lr, seed, batch_size, decay, weight_decay, max_grad_norm, warmup, balanced, monitor, patience
+    )
     _check_options(options)
     if data.task == "multiclass":
         _check_classes(data)
@@ -115,6 +142,8 @@ class _Run:
         self.system, self.data, self.protocol, self.valid_protocol = system, data, protocol, valid_protocol
         self.options, self.history = options, History(options.monitor)
         self.stage, self.epoch, self.step = 0, 0, 0
+        self.falls, self.since = 0, 0  # of 'plateau': how often the learning rate fell, and the epoch of the last time
+        self.scores: dict[str, float] = {}  # best validation score of each finished stage
         self.best: dict[str, Tensor] = {}
         self.terms: list[str] = []
         self.log = torch.zeros(0)  # (steps, terms) of the epoch
@@ -124,6 +153,8 @@ class _Run:
 
     def train(self, progress: bool) -> None:
         stages, epochs = self.system.stages, self.options.epochs
+        if self.options.balanced and self.data.task == "multiclass":
+            self.system.class_weight = class_weights(self.data.view("train"))
         if self.file is not None and self.file.exists():
             checkpoint.load(self)
         else:
@@ -134,6 +165,8 @@ class _Run:
         # A wrong monitor or wrong validation masks raise here, before the training.
         self.valid_protocol.observed(self.data, "valid", self.options.seed)
         any(self._validate(stage) is not None for stage in stages)
+        constant = prior_logits(self.data.view("train")).cpu()
+        self.prior = self._score([Prediction(constant.expand(len(self.data.rows("valid")), -1))])
         silent = {} if progress else {"disable": True}  # without `disable` the variable TQDM_DISABLE decides
         with tqdm(total=sum(epochs.values()), initial=self._epochs(), unit="epoch", leave=False, **silent) as bar:
             while self.stage < len(stages):
@@ -144,6 +177,7 @@ class _Run:
         system, epochs, history = self.system, self.options.epochs[stage], self.history
         if self.optimizer is None:
             self.best, history.best_epoch, history.best_score = {}, -1, math.nan
+            self.falls = self.since = 0
             system.on_stage(stage, self._train_view())
             self.optimizer = self.new_optimizer(stage)
         if self.epoch < epochs:
@@ -155,6 +189,7 @@ class _Run:
             bar.set_postfix_str(f"{stage} {history.metric} {history.best_score:.3f}")
         if self.best:
             system.load_state_dict(self.best)
+            self._flag(stage)
         self.stage, self.epoch, self.optimizer = self.stage + 1, 0, None
 
     def _train_epoch(self, stage: str) -> None:
@@ -185,7 +220,7 @@ class _Run:
         if options.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.system.parameters_of(stage), options.max_grad_norm)
         step, steps = self.epoch * len(batches) + self.step, options.epochs[stage] * len(batches)
-        self.optimizer.param_groups[0]["lr"] = options.lr[stage] * _multiplier(options, step, steps)
+        self.optimizer.param_groups[0]["lr"] = options.lr[stage] * _multiplier(options, step, steps) * _FALL**self.falls
         self.optimizer.step()
         self.system.after_step(batch, stage)
         if self.step == 0:
@@ -194,18 +229,43 @@ class _Run:
 
     def _end_epoch(self, stage: str) -> None:
         """Writes the history, validates, keeps the best weights and saves; out of patience, the epoch is the last one."""
-        history, patience, stop = self.history, self.options.patience, False
+        history, stop = self.history, False
         for name, value in zip(self.terms, self.log.mean(0).tolist()):
             history.rows.append((stage, self.epoch, "train", name, value))
         value = self._validate(stage)
         if value is not None:
             history.rows.append((stage, self.epoch, "valid", history.metric, value))
-            if not self.best or metrics.better(history.metric, value, history.best_score):
+            if not self.best or better(history.metric, value, history.best_score):
                 history.best_epoch, history.best_score = self.epoch, value
                 self.best = {k: v.clone() for k, v in self.system.state_dict().items()}
-            stop = patience is not None and self.epoch - history.best_epoch >= patience
+            stop = self._out_of_patience()
         self.epoch, self.step = (self.options.epochs[stage] if stop else self.epoch + 1), 0
         checkpoint.save(self)
+
+    def _out_of_patience(self) -> bool:
+        """Whether the stage is at its end; with 'plateau' the learning rate falls twice before that."""
+        history, patience = self.history, self.options.patience
+        beaten = better(history.metric, history.best_score, self.prior)
+        if patience is None or not beaten or self.epoch - max(history.best_epoch, self.since) < patience:
+            return False
+        if self.options.decay != "plateau" or self.falls == _FALLS:
+            return True
+        self.falls, self.since = self.falls + 1, self.epoch
+        self.system.load_state_dict(self.best)
+        return False
+
+    def _flag(self, stage: str) -> None:
+        history, scores = self.history, self.scores
+        scores[stage] = history.best_score
+        if history.best_epoch + 1 > 0.9 * self.options.epochs[stage]:
+            history.flags.append((stage, "limit"))
+        if not better(history.metric, history.best_score, self.prior):
+            history.flags.append((stage, "at_prior"))
+        for part in (part for part in self.system.parts_of(stage) if part in scores):
+            allowed = scores[part] - _TOLERANCE * (scores[part] - self.prior)
+            if better(history.metric, scores[part], self.prior) and better(history.metric, allowed, history.best_score):
+                history.flags.append((stage, "below_part"))
+                break
 
     def _validate(self, stage: str) -> float | None:
         """The monitored score after an epoch of this stage; None for a stage that validation cannot score."""
@@ -218,9 +278,16 @@ class _Run:
         if first is None:
             parts.close()
             return None
-        scores = score(itertools.chain([first], parts), self.data, "valid")
+        return self._score(itertools.chain([first], parts))
+
+    def _score(self, parts: Iterable[Prediction]) -> float:
+        """The monitored score of predictions for the validation rows."""
+        logits, target = torch.cat([p.logits for p in parts]), self.data.target[self.data.rows("valid")]
+        if self.history.metric == "loss":
+            return float(task_loss(logits.to(target.device), target, self.data.task))
+        scores = metrics.score(self.data.task, logits, target)
         if self.history.metric not in scores:
-            raise TrainingError(f"monitor {self.history.metric!r} is not one of {', '.join(scores)}")
+            raise TrainingError(f"monitor {self.history.metric!r} is not one of loss, {', '.join(scores)}")
         return scores[self.history.metric]
 
     def _check_finite(self, stage: str, view: View, batches: tuple[Tensor, ...]) -> None:
@@ -231,7 +298,7 @@ class _Run:
         ids = self.data.ids[view.rows[batches[step]].cpu().numpy()]
         place = f"stage {stage!r}, epoch {self.epoch}, step {step}; rows {', '.join(ids[:32])}"
         remedy = f"lower lr ({self.options.lr[stage]:g}) or look at these rows"
-        raise TrainingError(f"{self.data.where}: loss {self.terms[term]!r} is not finite in {place}; {remedy}")
+        raise Diverged(f"{self.data.where}: loss {self.terms[term]!r} is not finite in {place}; {remedy}")
 
     def _epochs(self) -> int:
         """The number of epochs before this one, of all stages."""
@@ -259,7 +326,12 @@ def _multiplier(options: _Options, step: int, steps: int) -> float:
     warmup = options.warmup * steps
     if step < warmup:
         return min(1.0, (step + 1) / warmup)
-    return 1 - (step - warmup) / (steps - warmup) if options.decay else 1.0
+    return 1 - (step - warmup) / (steps - warmup) if options.decay == "linear" else 1.0
+
+
+def better(metric: str, new: float, old: float) -> bool:
+    """`metrics.better`, for the task loss as well."""
+    return new < old if metric == "loss" else metrics.better(metric, new, old)
 
 
 def _per_stage(system: System, name: str, value: Any) -> dict[str, Any]:
@@ -276,6 +348,10 @@ def _check_options(options: _Options) -> None:
     for name, count in {**epochs, "batch_size": options.batch_size, "patience": options.patience}.items():
         if count is not None and count < 1:
             raise TrainingError(f"{name} is {count}, it must be at least 1")
+    if options.decay not in _DECAYS:
+        raise TrainingError(f"decay {options.decay!r} is not one of {', '.join(_DECAYS)}")
+    if options.decay == "plateau" and options.patience is None:
+        raise TrainingError("decay 'plateau' needs a patience, at whose end the learning rate falls")
     if options.max_grad_norm is not None and not options.max_grad_norm > 0:
         raise TrainingError(f"max_grad_norm is {options.max_grad_norm}, it must be above 0")
     if not 0 <= options.warmup < 1:

@@ -23,7 +23,7 @@ def conditional_errors(
     data = raw.standardised()
     system = ADMC.for_data(data, encoders="none", variant="conditional", sampler="ddim", steps=50, eta=0.0, **network)
     system.stages = ("adn",)
-    fit(system, data, "complete", epochs=epochs, batch_size=256, lr=5e-3, warmup=0.05, decay=True, progress=False)
+    fit(system, data, "complete", epochs=epochs, batch_size=256, lr=5e-3, warmup=0.05, decay="linear", progress=False)
     return {tuple(p.tolist()): _errors(system, world, data, raw, p, draws) for p in PATTERNS}
 
 

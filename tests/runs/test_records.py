@@ -1,14 +1,18 @@
 """A run counts when its record is there, and only then. Studies and their engine: test_studies.py."""
 
 import json
+from functools import partial
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from mmlib import runs
+from mmlib import metrics, runs, training
 from mmlib.data import synthetic
+from mmlib.models import MODELS
 from tests.helpers.notebooks import RECORDING, notebook
 
 CELL = 'lr: float = 1e-3\nseed: int = 0\nout_dir: str = ""'
@@ -33,7 +37,7 @@ def test_record_holds_rows_and_everything_to_repeat_them(data, tmp_path):
     record.add({"mae": 0.5, "corr": 0.1}, **LABELS)
     path = record.write()
     content = json.loads(path.read_text())
-    labels = {**LABELS, "paper": "test", "dataset": "d", "seed": 3}
+    labels = {**LABELS, "paper": "test", "dataset": "d", "seed": 3, "role": "test", "flags": ""}
     assert content["rows"] == [{**labels, "metric": "mae", "value": 0.5}, {**labels, "metric": "corr", "value": 0.1}]
     assert record.frame.to_dict("records") == content["rows"] and list(record.frame) == list(runs.COLUMNS)
     run = content["run"]
@@ -75,7 +79,45 @@ def test_figures_points_and_flags_lie_beside_the_record(data, tmp_path):
     assert not (tmp_path / "run").exists(), "all is written at the end"
     path = record.write()
     assert sorted(p.name for p in path.parent.iterdir()) == ["losses.png", "map.csv", "record.json"]
-    assert json.loads(path.read_text())["flags"] == [{"flag": "limit", "method": "m", "variant": "v"}]
+    assert json.loads(path.read_text())["flags"] == [{"flag": "limit", "dataset": "d", "method": "m", "variant": "v"}]
+
+
+def test_trials_and_flags_of_a_training_reach_the_rows(data, tmp_path):
+    record = recording(data, tmp_path)
+    new = partial(MODELS["fill"].for_data, data)
+    grid = {"lr": [1e-3, 1e-2], "decay": ["none"]}
+    result = training.tune(new, data, "complete", grid=grid, trials=2, epochs=1, seed=3, trial_seed=3, progress=False)
+    labels = {"method": "zero fill", "protocol": "p", "features": "f"}
+    record.tuned(result, **labels)
+    for method in ("zero fill", "prior"):
+        record.add({"mae": 0.5}, **{**labels, "method": method}, condition="c")
+    assert record.frame.set_index("method")["flags"].to_dict() == {"zero fill": result.history.flagged, "prior": ""}
+    assert "limit" in result.history.flagged, "one epoch is the last tenth of one epoch"
+    assert sorted(record.trials["role"]) == ["chosen", "trial"] and set(record.trials["seed"]) == {3}
+    assert set(record.trials["condition"]) == {f"validation, decay=none, lr={lr}" for lr in ("0.001", "0.01")}
+    rows = json.loads(record.write().read_text())["rows"]
+    assert len(rows) == 4 and rows[2]["flags"] == result.history.flagged
+
+
+def test_replicates_are_saved_with_their_rows_and_trials_of_several_runs_once(data, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    target, logits = torch.randn(40, generator=generator), torch.randn(40, 1, generator=generator)
+    scores = metrics.score("regression", logits, target)
+    for seed in (1, 2):
+        record = recording(data, tmp_path / str(seed), seed=seed)
+        record.rows.append(
+            {**record._row({**LABELS, "role": "trial", "seed": 0}), "metric": "mae", "value": 9.0, "flags": ""}
+        )
+        record.add(scores, **LABELS)
+        record.write()
+    rows = runs.save([tmp_path / "1", tmp_path / "2"], tmp_path / "study.csv")
+    assert (rows["role"] == "trial").sum() == 1
+    written = pd.read_csv(tmp_path / "study.csv")
+    with np.load(tmp_path / "study.npz") as arrays:
+        lines = written.loc[arrays["row"]]
+        assert set(lines["metric"]) == {"mae"} and sorted(lines["seed"]) == [1, 2] and set(lines["role"]) == {"test"}
+        replicates = lines["value"].to_numpy()[:, None] + arrays["deviation"] / 1e4
+    assert replicates == pytest.approx(np.stack([scores.replicates["mae"]] * 2), abs=1e-4)
 
 
 def test_rows_must_be_complete(data, tmp_path):

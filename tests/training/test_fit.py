@@ -63,13 +63,75 @@ def test_the_best_epoch_on_validation_is_kept(films):
     history = train(system, films, epochs=12, lr=3e-3)
     scores = history.frame.query("split == 'valid'")["value"].tolist()
     assert history.best_score == max(scores) and scores.index(max(scores)) == history.best_epoch
-    assert evaluate(system, films, "complex_20_40_40", "valid")["f1_micro"] == history.best_score
+    assert evaluate(system, films, "complex_20_40_40", "valid")["map"] == history.best_score
 
 
 def test_patience_stops(films):
     history = train(simc(films), films, epochs=200, lr=1e-2, patience=3)
     last = history.frame["epoch"].max()
     assert last == history.best_epoch + 3 < 199
+
+
+def epochs_of(scores, monkeypatch, films, **options):
+    """Training in which validation gives these scores, epoch by epoch: the history and the learning rate of each epoch."""
+    given, seen, step = (
+        iter([0.1, 0.1, *scores]),
+        [],
+        torch.optim.Adam.step,
+    )  # a trial validation, the prior, the epochs
+    monkeypatch.setattr(_Run, "_score", lambda self, parts: next(given))
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: seen.append(self.param_groups[0]["lr"]) or step(self))
+    history = train(simc(films), films, batch_size=200, lr=1.0, epochs=len(scores), **options)
+    return history, seen
+
+
+def test_patience_counts_from_the_moment_the_prior_is_beaten(films, monkeypatch):
+    history, rates = epochs_of([0.05] * 8 + [0.2] * 9, monkeypatch, films, patience=3)
+    assert len(rates) == 12 and history.best_epoch == 8 and history.flags == []
+
+
+def test_plateau_lowers_the_rate_twice_then_ends(films, monkeypatch):
+    history, rates = epochs_of([0.2, 0.2, 0.2, 0.3] + [0.2] * 20, monkeypatch, films, patience=2, decay="plateau")
+    assert rates == pytest.approx([1, 1, 1, 0.2, 0.2, 0.2, 0.04, 0.04]) and history.best_epoch == 3
+
+
+def test_each_flag_is_set_where_it_is_due(films, monkeypatch):
+    short, _ = epochs_of([0.2, 0.3, 0.4], monkeypatch, films)
+    assert short.flags == [("joint", "limit")] and short.flagged == "limit"
+    monkeypatch.undo()
+    unlearned, _ = epochs_of([0.1] * 20, monkeypatch, films)
+    assert unlearned.flags == [("joint", "at_prior")]
+    monkeypatch.undo()
+    long, _ = epochs_of([0.2, 0.3] + [0.2] * 18, monkeypatch, films)
+    assert long.flags == [] and long.flagged == ""
+
+
+def test_a_fusion_stage_that_is_trained_too_short_is_below_its_part():
+    clips = synthetic.like("iemocap", dim=8, length=1).sample({"train": 400, "valid": 200, "test": 50}, 0)
+    system = MODELS["admc"].for_data(clips, d=16, adn=False, fusion_layers=1)
+    epochs = {"itfn": 30, "mf": 1}
+    history = fit(system, clips, "complete", epochs=epochs, lr={"itfn": 3e-3, "mf": 1e-6}, progress=False)
+    flags = dict(reversed(flag) for flag in history.flags if flag[0] == "mf text")
+    assert set(flags) >= {"below_part", "limit"} and "below_part (mf text)" in history.flagged
+
+
+def test_steps_limit_every_stage_in_whole_epochs(films):
+    history = train(simc(films, schedule="two_stage"), films, steps=20, batch_size=16)  # 13 steps per epoch
+    assert history.frame.groupby("stage")["epoch"].nunique().to_dict() == {"simulators": 2, "task": 2}
+
+
+def test_the_validation_loss_can_stop_training(films):
+    history = train(simc(films), films, epochs=12, lr=3e-3, monitor="loss")
+    scores = history.frame.query("split == 'valid'")["value"].tolist()
+    assert history.best_score == min(scores)
+
+
+def test_balanced_gives_the_system_its_class_weights():
+    clips = synthetic.like("iemocap", dim=4, length=1).sample(ROWS, 0)
+    system = MODELS["fill"].for_data(clips)
+    fit(system, clips, "complete", epochs=1, balanced=True, progress=False)
+    count = torch.bincount(clips.target[clips.rows("train")])
+    assert torch.allclose(system.class_weight, 200 / (4 * count))
 
 
 def test_lower_is_better_for_mae():
@@ -82,7 +144,7 @@ def test_lower_is_better_for_mae():
 @pytest.mark.parametrize("schedule", ["joint", "two_stage"])
 @pytest.mark.parametrize("stop_after", [5, 13, 26, 31])
 def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedule, stop_after):
-    decay = schedule == "two_stage"
+    decay = "linear" if schedule == "two_stage" else "none"
     straight = simc(films, schedule=schedule)
     expected = train(straight, films, decay=decay)
     # A checkpoint after every step, so that the interruption falls inside an epoch.
@@ -185,7 +247,7 @@ def test_clear_errors_before_training(films, monkeypatch):
     monkeypatch.setattr(_Run, "_train_step", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(TrainingError, match=r"epochs names the stages \['main'\]"):
         train(simc(films), films, epochs={"main": 3})
-    with pytest.raises(TrainingError, match="monitor 'f1' is not one of f1_micro"):
+    with pytest.raises(TrainingError, match="monitor 'f1' is not one of loss, f1_micro"):
         train(simc(films), films, monitor="f1")
     with pytest.raises(DataError, match="no modality 'audio'"):
         train(simc(films), films, valid_protocol="available(audio)")
@@ -197,6 +259,10 @@ def test_clear_errors_before_training(films, monkeypatch):
         train(simc(films), films, patience=0)
     with pytest.raises(TrainingError, match="max_grad_norm is 0.0, it must be above 0"):
         train(simc(films), films, max_grad_norm=0.0)
+    with pytest.raises(TrainingError, match="decay 'cosine' is not one of none, linear, plateau"):
+        train(simc(films), films, decay="cosine")
+    with pytest.raises(TrainingError, match="decay 'plateau' needs a patience"):
+        train(simc(films), films, decay="plateau")
 
 
 def test_decay_falls_from_lr_to_almost_nothing_in_every_stage(films, monkeypatch):
@@ -204,7 +270,12 @@ def test_decay_falls_from_lr_to_almost_nothing_in_every_stage(films, monkeypatch
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
     train(
-        simc(films, schedule="two_stage"), films, epochs={"simulators": 1, "task": 2}, batch_size=50, lr=1.0, decay=True
+        simc(films, schedule="two_stage"),
+        films,
+        epochs={"simulators": 1, "task": 2},
+        batch_size=50,
+        lr=1.0,
+        decay="linear",
     )
     assert rates == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4, *(1 - k / 8 for k in range(8))])
 
@@ -237,7 +308,7 @@ def rates(monkeypatch, films, **options):
 def test_the_rate_rises_then_falls_in_straight_lines(monkeypatch, films):
     epochs = {"simulators": 2, "task": 1}
     steps = len(rates(monkeypatch, films, epochs={"simulators": 1, "task": 1})) // 2
-    seen = rates(monkeypatch, films, epochs=epochs, lr=1.0, warmup=0.5, decay=True)
+    seen = rates(monkeypatch, films, epochs=epochs, lr=1.0, warmup=0.5, decay="linear")
     first, second = seen[: 2 * steps], seen[2 * steps :]
     assert first[:steps] == pytest.approx([(i + 1) / steps for i in range(steps)])
     assert first[steps:] == pytest.approx([1 - i / steps for i in range(steps)])
@@ -274,7 +345,7 @@ def test_two_stages_freeze_what_they_should(films):
     assert changed_first == {"S12", "S21"}
     assert changed_second == {"project", "attention", "norm", "g"}
     assert set(zip(history.frame["stage"], history.frame["name"])) == {
-        ("simulators", "simulation"), ("task", "task"), ("task", "f1_micro"),
+        ("simulators", "simulation"), ("task", "task"), ("task", "map"),
     }  # fmt: skip
 
 

@@ -204,6 +204,12 @@ class ADMC(System):
             count = torch.bincount(train.data.target[train.rows], minlength=self.outputs)
             self.weight.copy_(len(train) / (self.outputs * count.clamp(min=1)))
 
+    def parts_of(self, stage: str) -> tuple[str, ...]:
+        kind, _, names = stage.partition(" ")
+        if kind != "mf" or names == "shared" or self.kind != "itfn":
+            return ()
+        return tuple(f"itfn {m}" for m in (self.dims if names == "enhanced" else names.split("+")))
+
     def on_stage(self, stage: str, train: View) -> None:
         if stage == "adn" and self.adn.standardised:
             complete = availability(train.observed).all(1)
