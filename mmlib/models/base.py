@@ -40,8 +40,11 @@ class System(nn.Module):
     have names that begin with the same word ("itfn text", "itfn audio").
     Traits (class attributes, False unless declared; TRAITS explains them) say what the method needs; tables print them.
     State changed by hooks must be parameters or buffers. On resume only `prepare` is called again.
+    class_weight: (C,), the weights of the classes in `task_loss`, None for equal ones. A setting of the training, the same
+    for all systems of a study, so it is not part of the state.
     """
 
+    class_weight: Float[Tensor, "C"] | None = None
     stages: tuple[str, ...] = ("main",)
     batch_dependent = stochastic = needs_complete_training = False
     needs_dialogues = regression_only = trained_per_pattern = False
@@ -72,6 +75,16 @@ class System(nn.Module):
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """The terms of the training objective by name, already weighted; training minimises their sum."""
         raise NotImplementedError
+
+    def task_loss(
+        self,
+        logits: Float[Tensor, "B C"],
+        target: Tensor,
+        reduction: str = "mean",
+        rows: Bool[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """The function `task_loss` for the task of this system; multiclass with `class_weight`."""
+        return task_loss(logits, target, self.task, reduction, rows, self.class_weight)
 
     def setup(self, train: View) -> None:
         """Called once before training; `train` is the training split after the protocol removed modalities and frames."""

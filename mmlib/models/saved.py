@@ -24,6 +24,7 @@ _FORMAT = 1
 _FIELDS = ("format", "system", "arguments", "dims", "task", "outputs", "label_names", "limit", "metrics", "versions")
 _MAX_CARD_BYTES = 2**24
 _RENAMED = {"clip": "clamp"}  # arguments whose name has changed since 0.1.0
+_DROPPED = {"admc": ("balanced", "weight")}  # arguments and tensors of 0.1.0 that had a meaning in training alone
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,16 @@ def load(folder: Path | str) -> Saved:
     card = _card(folder / CARD)
     if card["system"] not in MODELS:
         raise DataError(f"{folder / CARD}: system {card['system']!r} is not one of {', '.join(MODELS)}")
-    arguments = {_RENAMED.get(k, k): v for k, v in card["arguments"].items()}
+    dropped = _DROPPED.get(card["system"], ())
+    arguments = {_RENAMED.get(k, k): v for k, v in card["arguments"].items() if k not in dropped}
     try:
         system = MODELS[card["system"]](card["dims"], card["task"], card["outputs"], **arguments).eval()
     except (TypeError, ValueError, RuntimeError) as e:
         raise DataError(f"{folder / CARD}: field 'arguments' does not fit {card['system']}: {e}") from e
     tensors = _tensors(folder / WEIGHTS)
     try:
-        system.load_state_dict({k.removeprefix("system."): v for k, v in tensors.items() if k.startswith("system.")})
+        state = {k.removeprefix("system."): v for k, v in tensors.items() if k.startswith("system.")}
+        system.load_state_dict({k: v for k, v in state.items() if k not in dropped})
     except RuntimeError as e:
         raise DataError(f"{folder / WEIGHTS}: does not fit {folder / CARD}: {e}") from e
     parts = ({k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{p}.")} for p in ("mean", "factor"))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, View
-from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import SelfAttention, mlp
 
 SIMC_CONFIGURATIONS = (
@@ -98,7 +98,7 @@ class SIMC(System):
         if stage != "simulators":
             frozen = (simulated[0].detach(), simulated[1].detach())
             logits = self.predict(batch, frozen if stage == "task" else simulated).logits
-            terms["task"] = self.beta * task_loss(logits, batch.target, self.task, self.reduction)
+            terms["task"] = self.beta * self.task_loss(logits, batch.target, self.reduction)
         return terms
 
     def features(self, batch: Batch) -> tuple[Feature, Feature]:

@@ -43,7 +43,7 @@ from torch.nn.functional import logsigmoid, pad
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
 from mmlib.missing.patterns import Observed, all_patterns, availability, within
-from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
 
 Sequences = list[Float[Tensor, "B _ d"]]
@@ -316,10 +316,10 @@ class UMDF(System):
             Z.append(self.embed_dropout(z + positions(z.shape[1], z.shape[2], z)))
         return Z
 
-    def _task_loss(self, logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
+    def _task_loss(self, logits: Float[Tensor, "B C"], target: Tensor) -> Float[Tensor, ""]:
         if self.task == "regression" and self.error == "absolute":
             return nn.functional.l1_loss(logits.squeeze(1), target)
-        return task_loss(logits, target, self.task)
+        return self.task_loss(logits, target)
 
 
 def _last_step(observed: Observed, T: int) -> Int[Tensor, "B"]:

@@ -523,17 +523,6 @@ def test_batch_cutting_changes_no_prediction(trained, clips):
     assert scores[0] == scores[1]
 
 
-def test_class_weights_are_balanced(clips):
-    system = ADMC.for_data(clips, **TINY)
-    system.setup(clips.view("train"))
-    target = clips.target[clips.rows("train")]
-    by_hand = [60 / (4 * int((target == c).sum())) for c in range(4)]
-    torch.testing.assert_close(system.weight, torch.tensor(by_hand))
-    batch, logits = clips.view("train").batch(torch.arange(20)), normal(20, 4).float()
-    expected = torch.nn.functional.cross_entropy(logits, batch.target, torch.tensor(by_hand))
-    torch.testing.assert_close(system._task_loss(logits, batch), expected)
-
-
 def test_the_official_variant_takes_features_as_they_are(clips):
     system = ADMC.for_data(clips, variant="official", **TINY)
     fit(system, clips, "complete", epochs={"itfn": 1, "adn": 1, "mf": 1}, progress=False)

@@ -1,6 +1,7 @@
 """A saved model predicts like the trained one, and a folder without a valid model raises an error."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,16 @@ def test_models_of_this_and_earlier_versions_predict_as_before(folder):
     record = json.loads((folder / "said.json").read_text())
     features = {m: torch.tensor(x) for m, x in record["features"].items()}
     torch.testing.assert_close(load(folder).predict(features), torch.tensor(record["said"]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_with_class_weights_of_its_own_loads(tmp_path):
+    """ADMC of version 0.1.0 had the argument `balanced` and the buffer `weight`."""
+    old = CHECKPOINTS / "0.1.0" / "admc"
+    card = json.loads((old / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(card | {"arguments": card["arguments"] | {"balanced": False}}))
+    shutil.copy(old / "model.safetensors", tmp_path)
+    features = {m: torch.ones(2, 6) for m in ("image", "text")}
+    assert torch.equal(load(tmp_path).predict(features), load(old).predict(features))
 
 
 def test_every_model_has_a_checkpoint_of_this_version():

@@ -1,5 +1,6 @@
 """The contract that every system satisfies. A new entry of MODELS needs only its cases in VARIANTS."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 
 from mmlib import metrics
 from mmlib.data import synthetic
+from mmlib.data.checks import DataError
 from mmlib.models.base import TRAITS
 from mmlib.models.catalogue import MODELS
+from mmlib.models.yardsticks.baselines import class_weights
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
@@ -200,6 +203,53 @@ def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
     fit(system, data, "patterns", epochs=2, progress=False)
     scores = evaluate(system, data, "rate(0.5)")
     assert metrics.PRIMARY[data.task] in scores
+
+
+@pytest.fixture(scope="module")
+def intents():
+    """Three classes of which one is frequent, as vectors."""
+    modalities = {"image": synthetic.Modality(6), "text": synthetic.Modality(6)}
+    prevalence = {"a": 0.7, "b": 0.2, "c": 0.1}
+    return synthetic.draw("multiclass", modalities, prevalence=prevalence, latent=2).sample(ROWS, 0)
+
+
+def test_class_weights_by_hand(intents, vectors):
+    target = intents.target[intents.rows("train")].tolist()
+    by_hand = [64 / (3 * target.count(c)) for c in range(3)]
+    torch.testing.assert_close(class_weights(intents.view("train")), torch.tensor(by_hand))
+    without = replace(intents, target=intents.target.clamp(max=1))
+    torch.testing.assert_close(class_weights(without.view("train"))[2], torch.tensor(64 / 3))
+    with pytest.raises(DataError, match="for multiclass data, the task is multilabel"):
+        class_weights(vectors.view("train"))
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.stages])
+def test_class_weights_act_on_every_task_loss_and_on_no_other_term(name, intents):
+    view = intents.view("train")
+    batch, without_task = view.batch(torch.arange(64)), ("simulation", "feature", "logits", "reconstruction", "ADN")
+    for arguments in VARIANTS[name]:
+        system = ready(name, arguments, intents)
+        names = set(system.state_dict())
+        for stage in system.stages:
+            losses = []
+            for weight in (None, torch.ones(3), class_weights(view)):
+                system.class_weight = weight
+                torch.manual_seed(0)
+                losses.append(system.loss(batch, stage))
+            plain, equal, weighted = losses
+            for term, value in plain.items():
+                torch.testing.assert_close(equal[term], value)
+                assert torch.equal(weighted[term], value) == (term in without_task), (arguments, stage, term)
+        assert set(system.state_dict()) == names, "class weights are not part of the state"
+
+
+def test_weighted_cross_entropy_by_hand(intents):
+    system, batch = ready("fill", {}, intents), intents.view("train").batch(torch.arange(30))
+    system.class_weight = torch.tensor([0.5, 2.0, 4.0])
+    p = system.predict(batch).logits.softmax(1).tolist()
+    costs = [(float(system.class_weight[y]), -math.log(p[i][y])) for i, y in enumerate(batch.target.tolist())]
+    by_hand = sum(w * cost for w, cost in costs) / sum(w for w, _ in costs)
+    assert float(system.loss(batch, "main")["task"].detach()) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_traits_are_declared_by_name():

@@ -24,7 +24,7 @@ networks). What the paper leaves open, what we do, and [what the released code d
                  complete row there, so that it never uses the network of stage 'mf text+audio+vision', which is trained
   w/o ITFN       encoders trained together with a fusion network, then frozen; w/o ADN: zeros for missing features
   MF             a linear map per modality, 2 layers, mean, 2 linear layers [and a ReLU on the logits]
-  class weights  balanced cross-entropy, as in the code; the paper does not mention them
+  class weights  none unless a study asks for them with `fit(balanced=True)`; the paper has none [balanced cross-entropy]
   early stopping the best validation epoch of each encoder [only if its accuracy exceeds one half, else none is saved]
   padding        frames that are not observed reach neither LSTM nor maximum
 Beyond the paper: variant 'conditional' (`ConditionalADN`), resample > 1 (RePaint, Lugmayr et al. 2022), and sampler 'ddim'
@@ -43,7 +43,7 @@ from mmlib.files import fingerprint
 from mmlib.missing.patterns import all_patterns, availability, within
 from mmlib.models.admc.diffusion import _CHUNK, VARIANTS, Tokens
 from mmlib.models.admc.row_cache import RowCache, row_contents
-from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import LSTMPool, TextCNN, TransformerEncoder, mlp
 
 _HEAD = 128
@@ -53,7 +53,7 @@ class ADMC(System):
     """d: width of F and of the fusion network's tokens. The options of ADN's constructor are passed on to it.
 
     encoders: 'itfn' trains each modality alone, 'joint' is "w/o ITFN", 'none' takes vectors of one width as tokens.
-    adn=False is "w/o ADN". fusion: 'scenario' or 'shared'. balanced: class weights in every cross-entropy.
+    adn=False is "w/o ADN". fusion: 'scenario' or 'shared'.
     Stages: "itfn text", "itfn audio", ... (or "joint"), "adn", then "mf text", ..., "mf text+audio", ..., "mf enhanced", or
     "mf shared". Validation hides what a scenario lacks, so its protocol should be complete.
     With a single modality there is nothing to generate: the stages are itfn and mf.
@@ -61,7 +61,7 @@ class ADMC(System):
 
     def __init__(
         self, dims: dict[str, int], task: str, outputs: int, *, d: int = 256, encoders: str = "itfn",
-        adn: bool = True, variant: str = "paper", fusion: str = "scenario", enhance: bool = True, balanced: bool = True,
+        adn: bool = True, variant: str = "paper", fusion: str = "scenario", enhance: bool = True,
         fusion_heads: int = 4, fusion_layers: int = 2, dropout: float = 0.3, **diffusion,
     ):  # fmt: skip
         super().__init__(dims, task, outputs)
@@ -72,7 +72,7 @@ class ADMC(System):
             d = next(iter(dims.values()))
             if set(dims.values()) != {d}:
                 raise DataError(f"encoders 'none' takes features of one width as tokens, not {dims}; choose 'itfn'")
-        self.kind, self.fusion, self.enhance, self.balanced = encoders, fusion, enhance and adn, balanced
+        self.kind, self.fusion, self.enhance = encoders, fusion, enhance and adn
         self.stochastic, self.trained_per_pattern = adn, fusion == "scenario"
         self.encoders = nn.ModuleDict()
         if encoders != "none":
@@ -92,7 +92,6 @@ class ADMC(System):
         self.mmer = MF(M, 2 * d, d, outputs, **attention) if self.enhance else None
         self.register_buffer("mean", torch.zeros(M, d))
         self.register_buffer("scale", torch.ones(M, d))
-        self.register_buffer("weight", torch.ones(outputs))
         self.register_buffer("noise_seed", torch.randint(2**31, ()))
         self.completions = RowCache()
         self._stamp, self._maker, self._prepared = None, "", ""
@@ -179,30 +178,27 @@ class ADMC(System):
         kind, _, m = stage.partition(" ")
         if kind == "itfn":
             logits = self.heads[m](self._encode(m, batch))
-            return {f"ITFN {m}": self._task_loss(logits, batch, batch.present[m])}
+            return {f"ITFN {m}": self.task_loss(logits, batch.target, rows=batch.present[m])}
         if kind == "joint":
-            return {"joint": self._task_loss(self.joint(self._stacked(batch)), batch)}
+            return {"joint": self.task_loss(self.joint(self._stacked(batch)), batch.target)}
         complete = availability(batch.observed).all(1)
         if kind == "adn":
             error = self.adn.loss((self.tokens(batch) - self.mean) / self.scale)
             return {"ADN": (error * complete).sum() / complete.sum().clamp(min=1)}
         if m == "enhanced":
             completed = self.generate(batch, self._others(complete))
-            return {"MMER": self._task_loss(self.mmer(self._enhanced(completed)), batch, complete)}
+            return {"MMER": self.task_loss(self.mmer(self._enhanced(completed)), batch.target, rows=complete)}
         patterns, p = self.usable(batch), self.scenarios[stage]
         if p >= 0:
             patterns = patterns & (torch.arange(patterns.shape[1], device=patterns.device) == p)
         completed = self.generate(batch, patterns)
         columns = patterns.any(0).nonzero().flatten().tolist() or [0]  # without any row a loss of zero
-        losses = [self._task_loss(self._mf(q)(completed[:, q]), batch, patterns[:, q]) for q in columns]
+        losses = [self.task_loss(self._mf(q)(completed[:, q]), batch.target, rows=patterns[:, q]) for q in columns]
         return {f"MMCR {m}": torch.stack(losses).mean()}
 
     def setup(self, train: View) -> None:
         if self.adn is not None and not bool(availability(train.observed).all(1).any()):
             raise DataError(f"{train.data.where}: no training row has every modality; ADN learns from such rows")
-        if self.balanced and self.task == "multiclass":
-            count = torch.bincount(train.data.target[train.rows], minlength=self.outputs)
-            self.weight.copy_(len(train) / (self.outputs * count.clamp(min=1)))
 
     def parts_of(self, stage: str) -> tuple[str, ...]:
         kind, _, names = stage.partition(" ")
@@ -262,9 +258,6 @@ class ADMC(System):
 
     def _mf(self, pattern: int) -> "MF":
         return self.mf[pattern if self.fusion == "scenario" else 0]
-
-    def _task_loss(self, logits: Float[Tensor, "B C"], batch: Batch, rows: Tensor | None = None) -> Float[Tensor, ""]:
-        return task_loss(logits, batch.target, self.task, rows=rows, weight=self.weight)
 
     def _fingerprint(self) -> str:
         """Of all that a completion depends on, except the row; computed anew after a tensor was written to."""

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, View, frame_mean
-from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import resized
 from mmlib.models.smcir.detector import DMFD, Diagnosis, Features
 from mmlib.models.smcir.generator import CMCG
@@ -196,7 +196,7 @@ class SMCIR(System):
         if self.task == "regression":
             terms = {"task": nn.functional.l1_loss(logits.squeeze(1), batch.target)}  # Eq 27
         else:
-            terms = {"task": task_loss(logits, batch.target, self.task)}
+            terms = {"task": self.task_loss(logits, batch.target)}
         if self.reconstruction != "none" and self.xi and self.cmcg:
             rows = {m: (states[m] > 0) & batch.present[m] for m in self.cmcg}
             errors = [reconstruction_loss(clean[m][r], out[m][r], self.reconstruction) for m, r in rows.items()]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmlib.data.checks import DataError, check_modalities
 from mmlib.data.dataset import Batch, View, frame_mean
-from mmlib.models.base import Prediction, System, check_options, task_loss
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import mlp
 
 _HIDDEN = 256
@@ -62,7 +62,7 @@ class Unimodal(System):
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         logits = self.predict(batch).logits
-        return {"task": task_loss(logits, batch.target, self.task, rows=batch.present[self.modality])}
+        return {"task": self.task_loss(logits, batch.target, rows=batch.present[self.modality])}
 
 
 class Fill(System):
@@ -111,7 +111,7 @@ class Fill(System):
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         present = _random_subset(batch.present) if self.dropout else batch.present
         rows = torch.stack(list(batch.present.values())).all(0) if self.complete_only else None
-        return {"task": task_loss(self._fuse(batch, present).logits, batch.target, self.task, rows=rows)}
+        return {"task": self.task_loss(self._fuse(batch, present).logits, batch.target, rows=rows)}
 
 
 def prior_logits(train: View) -> Float[Tensor, "C"]:
@@ -122,6 +122,18 @@ def prior_logits(train: View) -> Float[Tensor, "C"]:
     if data.task == "multiclass":
         return (torch.bincount(target, minlength=data.outputs) / len(target)).clamp(min=1e-6).log()
     return torch.logit(target.mean(0), eps=1e-6)
+
+
+def class_weights(train: View) -> Float[Tensor, "C"]:
+    """N / (C n_c) for each of C classes, n_c the number of its rows among the N training rows; an absent class gets N / C.
+
+    Raises DataError unless the task is multiclass.
+    """
+    data = train.data
+    if data.task != "multiclass":
+        raise DataError(f"{data.where}: class weights are for multiclass data, the task is {data.task}")
+    count = torch.bincount(data.target[train.rows], minlength=data.outputs)
+    return len(train) / (data.outputs * count.clamp(min=1))
 
 
 def _mean_frame(train: View, m: str) -> Float[Tensor, "d"]:
