@@ -1,5 +1,6 @@
 """System, the base class of all methods: it predicts from a batch and gives its losses by name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ class System(nn.Module):
 
     stages: names of the training stages in order; empty for a system without gradient training. The parts of one stage
     have names that begin with the same word ("itfn text", "itfn audio").
+    grid: settings of the method that its paper tunes, at most two, and the values to try (`training.tune`);
+    empty in a variant that has none of them.
     Traits (class attributes, False unless declared; TRAITS explains them) say what the method needs; tables print them.
     State changed by hooks must be parameters or buffers. On resume only `prepare` is called again.
     class_weight: (C,), the weights of the classes in `task_loss`, None for equal ones. A setting of the training, the same
@@ -46,6 +49,7 @@ class System(nn.Module):
 
     class_weight: Float[Tensor, "C"] | None = None
     stages: tuple[str, ...] = ("main",)
+    grid: Mapping[str, tuple[Any, ...]] = {}
     batch_dependent = stochastic = needs_complete_training = False
     needs_dialogues = regression_only = trained_per_pattern = False
 

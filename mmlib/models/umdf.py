@@ -177,6 +177,8 @@ class UMDF(System):
     Table 3, without L_fea: lambda1=0; L_logits: lambda2=0; MCIM: interaction='self'; DFIM: integration='concatenation'.
     """
 
+    grid = {"lambda2": (0.1, 1.0)}
+
     def __init__(
         self,
         dims: dict[str, int],
@@ -218,6 +220,7 @@ class UMDF(System):
             raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
         self.lambda1, self.lambda2, self.masked, self.error, self.p_max = lambda1, lambda2, masked, error, p_max
         self.random_views, self.cloned, self.supervised = views == "missing", streams == "cloned", f_y == "supervised"
+        self.grid = self.grid if lambda2 and views != "complete" else {}
         self.distillation = {"kernel": kernel, "estimator": estimator} if feature == "mmd" else None
         width = len(dims) * d
         self.embedding = nn.ModuleList([nn.Conv1d(d_m, d, 3, padding=1) for d_m in dims.values()])

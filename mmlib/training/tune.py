@@ -50,9 +50,9 @@ def tune(
     """Chooses settings by trials on validation, and trains the system with them.
 
     new: makes a system from `seed` and settings of its own, such as partial(MODELS["umdf"].for_data, data).
-    grid: values by name; names that `fit` has are settings of the training, all others go to `new`. All combinations are tried
-    where there are at most `trials`, else so many of them at random, the same ones in every run. A system without stages has
-    nothing to try. trial_seed: of all trials; the chosen setting is trained with `seed`.
+    grid: values by name, for every system of a study; the system's own `grid` is added. Names that `fit` has are settings of
+    the training, all others go to `new`. All combinations are tried where there are at most `trials`, else so many of them at
+    random, the same ones in every run. A system without stages has nothing to try. trial_seed: of all trials; the chosen setting is trained with `seed`.
     shared: a folder in which runs of one study that differ in `seed` share their trials: each trial is made once, and a killed
     run loses the trial under way alone (None: this run makes them all). Its files are of one version of code and data.
     settings: further arguments of `fit`, the same in all trials; `folder` belongs to the final training.
@@ -79,7 +79,7 @@ def tune(
     example = new(seed=trial_seed)
     if not example.stages:
         return Tuned(*train({}, seed), {}, pd.DataFrame())
-    points = candidates(grid, trials)
+    points = candidates({**grid, **example.grid}, trials)
     kind = f"{type(example).__module__}.{type(example).__qualname__}"
     what = [kind, example.arguments, data.fingerprint, str(protocol), {k: str(v) for k, v in own.items()}]
     results = _results(trial, points, what, Path(shared) if shared else None)

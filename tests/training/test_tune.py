@@ -15,7 +15,7 @@ from mmlib.training.fit import fit
 from mmlib.training.tune import candidates, tune
 
 module = sys.modules[tune.__module__]
-GRID = {"lr": [1e-7, 3e-3], "alpha": [0.1, 1.0]}
+GRID = {"lr": [1e-7, 3e-3]}  # and two values of alpha, which SIM-C has itself
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_trial_of_the_same_seed_is_not_trained_again(films, monkeypatch):
 
 def test_every_system_has_the_same_number_of_trials():
     large = {"lr": [1, 2, 3], "decay": ["none", "plateau"], "alpha": [1, 2, 3]}
-    assert len(candidates(large, 4)) == len(candidates(GRID, 4)) == 4
+    assert len(candidates(large, 4)) == len(candidates({"lr": [1, 2], "alpha": [1, 2]}, 4)) == 4
     assert candidates(large, 4) == candidates(large, 4)
     assert len({json.dumps(point) for point in candidates(large, 4)}) == 4
 
@@ -63,7 +63,7 @@ def test_runs_share_trials_and_a_finished_one_is_kept(films, tmp_path, monkeypat
     monkeypatch.setattr(module, "fit", lambda *a, **k: trained.append(k["seed"]) or fit(*a, **k))
     second = tuned(films, shared=tmp_path, seed=1)
     assert trained == [1] and second.trials.equals(first.trials) and second.settings == first.settings
-    tuned(films, shared=tmp_path, seed=1, grid={"lr": [2e-3, 3e-3], "alpha": [0.1, 1.0]})
+    tuned(films, shared=tmp_path, seed=1, grid={"lr": [2e-3, 3e-3]})
     assert trained[1:] == [0, 0, 1], "a setting that was tried is not tried again, another one is"
 
 
@@ -94,8 +94,8 @@ def test_two_processes_make_each_trial_once(tmp_path):
 
 
 def test_a_trial_that_diverges_loses(films):
-    result = tuned(films, grid={"lr": [1e30, 3e-3]}, trials=2)
-    assert result.trials["flags"].tolist()[0] == "diverged" and result.settings == {"lr": 3e-3}
+    result = tuned(films, grid={"lr": [1e30, 3e-3]}, trials=4)
+    assert (result.trials["flags"] == "diverged").sum() == 2 and result.settings["lr"] == 3e-3
     with pytest.raises(Diverged, match="all 1 trials diverged; give smaller learning rates than"):
         tuned(films, grid={"lr": [1e30]}, trials=1)
 

@@ -59,6 +59,8 @@ class ADMC(System):
     With a single modality there is nothing to generate: the stages are itfn and mf.
     """
 
+    grid = {"dropout": (0.1, 0.3)}
+
     def __init__(
         self, dims: dict[str, int], task: str, outputs: int, *, d: int = 256, encoders: str = "itfn",
         adn: bool = True, variant: str = "paper", fusion: str = "scenario", enhance: bool = True,

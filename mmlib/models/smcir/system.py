@@ -76,6 +76,8 @@ class SMCIR(System):
     Options that are None take the variant's value.
     """
 
+    grid = {"dropout": (0.1, 0.3)}
+
     def __init__(
         self, dims: dict[str, int], task: str, outputs: int, *, variant: str = "paper",
         projection: str | None = None, entropy: str | None = None, indicators: str | None = None, rule: str | None = None,

@@ -1,11 +1,14 @@
 """Baselines that do not model missingness. Every results table contains them."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError, check_modalities
-from mmlib.data.dataset import Batch, View, frame_mean
+from mmlib.data.dataset import Batch, Dataset, View, frame_mean
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import mlp
 
@@ -112,6 +115,19 @@ class Fill(System):
         present = _random_subset(batch.present) if self.dropout else batch.present
         rows = torch.stack(list(batch.present.values())).all(0) if self.complete_only else None
         return {"task": self.task_loss(self._fuse(batch, present).logits, batch.target, rows=rows)}
+
+
+def trivial(data: Dataset) -> dict[str, Callable[..., System]]:
+    """The rows that every table has, by the name of the row: new(seed=...) makes the system. None models what is missing."""
+    rows: dict[str, Callable[..., System]] = {
+        "zero fill": partial(Fill.for_data, data),
+        "zero fill + modality dropout": partial(Fill.for_data, data, dropout=True),
+    }
+    rows |= {f"{m} alone": partial(Unimodal.for_data, data, modality=m) for m in data.modalities}
+    rows["prior"] = partial(Prior.for_data, data)
+    if data.task in ("multilabel", "multibinary"):
+        rows["all zeros"] = partial(AllZeros.for_data, data)
+    return rows
 
 
 def prior_logits(train: View) -> Float[Tensor, "C"]:
