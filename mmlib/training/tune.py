@@ -52,7 +52,8 @@ def tune(
     new: makes a system from `seed` and settings of its own, such as partial(MODELS["umdf"].for_data, data).
     grid: values by name, for every system of a study; the system's own `grid` is added. Names that `fit` has are settings of
     the training, all others go to `new`. All combinations are tried where there are at most `trials`, else so many of them at
-    random, the same ones in every run. A system without stages has nothing to try. trial_seed: of all trials; the chosen setting is trained with `seed`.
+    random, the same ones in every run. A system without stages has nothing to try.
+    trial_seed: of all trials; the chosen setting is trained with `seed`.
     shared: a folder in which runs of one study that differ in `seed` share their trials: each trial is made once, and a killed
     run loses the trial under way alone (None: this run makes them all). Its files are of one version of code and data.
     settings: further arguments of `fit`, the same in all trials; `folder` belongs to the final training.
