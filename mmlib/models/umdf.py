@@ -4,10 +4,15 @@ Li, Yang, Lei, Wang, Wang, Su, Yang, Wang, Sun, Zhang: A Unified Self-Distillati
 Analysis with Uncertain Missing Modalities (AAAI 2024). No code was released. Where the paper leaves something open or an
 equation is unclear (first value: the default):
 
-  views         The paper: any two missing versions of a clip, the complete one included, so they may be equal. Here
-                (views='missing') each view keeps a random set of modalities, all non-empty sets equally likely, and loses
-                each frame with one probability from {0, .1, ..., p_max}; the two views must differ, unless the row has a
-                single modality. views='complete': both are the row as it is
+  views         The paper: any two missing versions of a clip, the complete one included. Here a view keeps a random set of
+                modalities, all non-empty sets equally likely, and loses each frame with one probability from
+                {0, .1, ..., p_max}. The paper does not say whether the two may be equal. views='missing': they must
+                differ, unless the row has a single modality. With one frame per modality a view of audio alone has then
+                no equal, so no training pair lacks all but the audio, a condition of the test. views='any': two
+                independent views, which may be equal; with three modalities of one frame 1 pair in 49 is audio alone
+  control       views='one': one such view in both streams and the task loss alone, which is modality dropout and frame loss
+                without distillation; lambda1, lambda2, f_y, streams and the gate of Eq 10 have no effect.
+                views='complete': both views are the row as it is
   lambda1, 2    not given: 0.1 and 1, to be chosen on validation
   Eq 2          The kernel is not given: the mean of five Gaussian kernels around the median squared distance. The paper
                 calls its estimator unbiased, but it is the biased one (estimator='biased'); 'unbiased' is the other
@@ -19,13 +24,14 @@ equation is unclear (first value: the default):
   Eq 7          MCIM layer l + 1 takes the outputs of layer l as targets and as sources. Missing and padded frames are
                 attended to like others (masked=False); masked=True excludes them
   T             All modalities are interpolated to the length of the first sequence; the "last element" is the last step at
-                which a sequence is observed
+                which a sequence is observed. A vector has no place in time: its copies fill all steps, and a view of
+                vectors alone is read at the last of them, as a training pair of this view with any other is
   DFIM          "Matrix multiplication of M_k with H_k" would leave one vector, but Eq 10 needs a sequence: each frame is
                 multiplied by its own score, and by T because softmax weights shrink frames to 1 / T (scaling='length');
                 scaling='none' omits T
-  streams       As printed, DFIM integrates S_a with S_b in training, but a clip with its copy at test (streams='views'): a
-                row with several modalities never trains on two equal streams. streams='cloned', which is not in the paper,
-                integrates each view with itself
+  streams       As printed, DFIM integrates S_a with S_b in training, but a clip with its copy at test (streams='views'): with
+                views='missing' a row with several modalities never trains on two equal streams. streams='cloned', which is
+                not in the paper, integrates each view with itself
   task loss     squared error as printed, although MAE is reported; error='absolute' is the other
   encoders      two pre-norm layers as in MulT, whose other settings the paper shares; post-norm layers do not train with
                 the learning rate printed for IEMOCAP
@@ -34,6 +40,7 @@ equation is unclear (first value: the default):
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -214,13 +221,14 @@ class UMDF(System):
             estimator=(estimator, ("biased", "unbiased")), f_y=(f_y, ("shared", "separate", "supervised")),
             interaction=(interaction, ("crossmodal", "self")), integration=(integration, ("dfim", "concatenation")),
             scaling=(scaling, ("length", "none")), streams=(streams, ("views", "cloned")),
-            error=(error, ("squared", "absolute")), views=(views, ("missing", "complete")),
+            error=(error, ("squared", "absolute")), views=(views, ("missing", "any", "one", "complete")),
         )  # fmt: skip
         if not 0 <= p_max <= 1:
             raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
         self.lambda1, self.lambda2, self.masked, self.error, self.p_max = lambda1, lambda2, masked, error, p_max
-        self.random_views, self.cloned, self.supervised = views == "missing", streams == "cloned", f_y == "supervised"
-        self.grid = self.grid if lambda2 and views != "complete" else {}
+        self.random_views, self.different, self.single = views != "complete", views == "missing", views == "one"
+        self.cloned, self.supervised = streams == "cloned", f_y == "supervised"
+        self.grid = self.grid if lambda2 and views not in ("complete", "one") else {}
         self.distillation = {"kernel": kernel, "estimator": estimator} if feature == "mmd" else None
         width = len(dims) * d
         self.embedding = nn.ModuleList([nn.Conv1d(d_m, d, 3, padding=1) for d_m in dims.values()])
@@ -239,8 +247,13 @@ class UMDF(System):
         return Prediction(self.head(H_bar), representation=H_bar)
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        """L_total = L_task + lambda1 L_fea + lambda2 L_logits; the two views pass the network as one batch of 2B rows."""
+        """L_total = L_task + lambda1 L_fea + lambda2 L_logits; the two views pass the network as one batch of 2B rows.
+
+        With a single view L_task of its prediction.
+        """
         S_a, S_b = self.views(batch)
+        if self.single:
+            return {"task": self._task_loss(self.predict(replace(batch, observed=S_a)).logits, batch.target)}
         H, last = self.represent(batch.x, {m: torch.cat((S_a[m], S_b[m])) for m in S_a})
         h_a, h_b = at_step(H, last).chunk(2)
         if self.cloned:
@@ -259,7 +272,7 @@ class UMDF(System):
     def views(self, batch: Batch) -> tuple[Observed, Observed]:
         """S_a, S_b: the frames that each view keeps, at least one of each modality that it keeps.
 
-        The views of a row differ, unless the row has a single modality.
+        views='missing': the views of a row differ, unless the row has a single modality. 'one': S_b is S_a.
         """
         if not self.random_views:
             return batch.observed, batch.observed
@@ -273,6 +286,8 @@ class UMDF(System):
             {m: f & self.patterns[pattern, i, None] for i, (m, f) in enumerate(frames.items())}
             for frames, pattern in ((frames_a, a), (frames_b, b), (frames_b, other))
         )
+        if not self.different:
+            return view_a, view_a if self.single else view_b
         equal = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
         return view_a, {m: torch.where(equal, view_other[m], view_b[m]) for m in view_b}
 
@@ -326,10 +341,12 @@ class UMDF(System):
 
 
 def _last_step(observed: Observed, T: int) -> Int[Tensor, "B"]:
-    """The last of T steps at which a sequence is observed; 0 without any. Vectors (one frame) have no place in time."""
-    ends = []
+    """The last of T steps at which a sequence is observed; T - 1 without any, for a vector (one frame) fills all steps."""
+    first = next(iter(observed.values()))
+    last = torch.full((len(first),), -1, device=first.device)
     for f in observed.values():
-        step = torch.arange(1, f.shape[1] + 1, device=f.device)
-        end = (f * step).amax(1)  # (B,): number of frames up to the last observed one
-        ends.append(((end * T - 1) // f.shape[1]).clamp(min=0) * (f.shape[1] > 1))
-    return torch.stack(ends).amax(0)
+        if f.shape[1] > 1:
+            step = torch.arange(1, f.shape[1] + 1, device=f.device)
+            end = (f * step).amax(1)  # (B,): number of frames up to the last observed one
+            last = torch.maximum(last, (end * T - 1) // f.shape[1])  # -1 where end is 0
+    return last % T

@@ -260,6 +260,38 @@ def test_views_of_vectors_are_two_different_sets_of_modalities():
     assert len(pairs) == 6 and bool((pairs / 3000 - 1 / 6).abs().max() < 0.03)
 
 
+@pytest.mark.parametrize(
+    "views, alone, equal, complete", [("missing", 0, 0, 0), ("any", 1 / 49, 1 / 7, 1 / 49), ("one", 1 / 7, 1, 1 / 7)]
+)
+def test_what_a_training_pair_of_vectors_sees(views, alone, equal, complete):
+    """Shares of pairs: nothing but the audio in either view, equal views, and all modalities in both."""
+    system, n = system_of(views=views), 40_000
+    observed = {m: torch.ones(n, 1, dtype=torch.bool) for m in DIMS}
+    batch = Batch({m: torch.zeros(n, 1, d) for m, d in DIMS.items()}, observed, None, torch.arange(n))
+    torch.manual_seed(0)
+    a, b = (torch.cat([v[m] for m in DIMS], 1) for v in system.views(batch))  # (n, 3)
+    only_audio = ((a | b) == torch.tensor([False, True, False])).all(1)
+    shares = torch.stack([only_audio, (a == b).all(1), (a & b).all(1)]).double().mean(1)
+    expected = torch.tensor([alone, equal, complete], dtype=torch.float64)
+    assert bool(((shares - expected).abs() <= 5 * (expected * (1 - expected) / n) ** 0.5).all()), shares
+    assert a.unique(dim=0, return_counts=True)[1].div(n).sub(1 / 7).abs().max() < 0.01
+
+
+def test_one_view_is_modality_dropout_without_distillation():
+    batch, system = clips(n=60), system_of(views="one", lambda1=5.0, lambda2=5.0, f_y="supervised", streams="cloned")
+    torch.manual_seed(0)
+    view, same = system.views(batch)
+    assert same is view
+    two = system_of(views="any")
+    torch.manual_seed(0)
+    assert all(torch.equal(view[m], f) for m, f in two.views(batch)[0].items())
+    torch.manual_seed(0)
+    terms = system.loss(batch, "main")
+    logits = system.predict(replace(batch, observed=view)).logits.squeeze(1)
+    assert set(terms) == {"task"}
+    torch.testing.assert_close(terms["task"], (logits - batch.target).square().mean())
+
+
 def test_complete_views_are_the_batch():
     system, batch = system_of(views="complete"), clips()
     assert system.views(batch) == (batch.observed, batch.observed)
@@ -283,7 +315,30 @@ def test_the_last_step_is_real_with_padding_at_either_end():
         assert int(system.represent(unaligned.x, observed)[1]) == step
     observed["audio"] = torch.zeros(1, 8, dtype=torch.bool)
     observed["vision"] = torch.ones(1, 1, dtype=torch.bool)
-    assert int(system.represent(unaligned.x, observed)[1]) == 0, "a vector has no place in time"
+    assert int(system.represent(unaligned.x, observed)[1]) == 3, "a vector fills all steps"
+    observed["audio"][:, 2] = True
+    assert int(system.represent(unaligned.x, observed)[1]) == 1, "beside a sequence it does not count"
+
+
+@pytest.mark.parametrize("views", ["missing", "any", "one"])
+def test_training_reads_the_step_that_test_reads_from_a_vector_alone(views, monkeypatch):
+    """A vector beside sentences of 2 of 6 words: the encoder's last step of audio alone is one that training reads, too."""
+    dims = {"text": 5, "audio": 3}
+    system = system_of(dims, views=views)
+    words = (torch.arange(6) < 2).expand(400, 6)
+    observed = {"text": words, "audio": torch.ones(400, 1, dtype=torch.bool)}
+    x = {m: torch.ones(400, f.shape[1], dims[m], dtype=torch.float64) * f[..., None] for m, f in observed.items()}
+    batch = Batch(x, observed, torch.zeros(400, dtype=torch.float64), torch.arange(400))
+    steps = []
+    read = system.dfim.forward
+    monkeypatch.setattr(system.dfim, "forward", lambda a, b, last: steps.append(last) or read(a, b, last))
+    torch.manual_seed(0)
+    system.loss(batch, "main")
+    system.predict(batch.without("text"))
+    trained, tested = steps
+    assert tested.unique().tolist() == [5] and float((trained == 5).double().mean()) > 0.2
+    system.predict(batch)
+    assert steps[-1].unique().tolist() == [1], "padding is not read where text is observed"
 
 
 def test_both_views_share_one_pass_and_weights(monkeypatch):
@@ -373,7 +428,7 @@ def test_size_at_the_papers_settings():
         (DIMS, {"estimator": "u"}, "estimator 'u' is not one of biased, unbiased"),
         (DIMS, {"interaction": "none"}, "interaction 'none' is not one of crossmodal, self"),
         (DIMS, {"integration": "sum"}, "integration 'sum' is not one of dfim, concatenation"),
-        (DIMS, {"views": "one"}, "views 'one' is not one of missing, complete"),
+        (DIMS, {"views": "two"}, "views 'two' is not one of missing, any, one, complete"),
         (DIMS, {"p_max": 1.5}, re.escape("p_max 1.5 is outside 0..1")),
         (DIMS, {"d": 10, "heads": 4}, "width 10 cannot be divided among 4 heads"),
     ],

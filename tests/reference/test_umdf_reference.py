@@ -337,8 +337,9 @@ def test_last_step_by_hand():
     assert umdf.last_step([flags("1000"), flags("001000")], 4) == 1
     assert umdf.last_step([flags("1000"), flags("000100")], 4) == 2
     assert umdf.last_step([flags("0010"), flags("100000")], 4) == 2  # the maximum, not the last modality's
-    assert umdf.last_step([flags("0000"), flags("1")], 4) == 0  # one step says nothing about time
-    assert umdf.last_step([flags("0000"), flags("00")], 4) == 0
+    assert umdf.last_step([flags("0000"), flags("1")], 4) == 3  # one frame fills all steps
+    assert umdf.last_step([flags("1000"), flags("1")], 4) == 0
+    assert umdf.last_step([flags("0000"), flags("00")], 4) == 3
     assert umdf.last_of([flags("1"), flags("00"), flags("000100")]) == 1
     assert umdf.last_of([flags("1"), flags("1")]) == 0
     for T in range(1, 8):

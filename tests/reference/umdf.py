@@ -139,12 +139,13 @@ def common_length(lengths):
 
 def last_step(frames, T):
     """The latest of the T common steps that an observed frame falls on; modalities of one step do not count."""
-    last = 0
+    last = None
     for observed in frames:
         for t in range(len(observed)):
             if len(observed) > 1 and observed[t]:
-                last = max(last, ((t + 1) * T - 1) // len(observed))  # frame t ends at (t + 1) T / T_m
-    return last
+                step = ((t + 1) * T - 1) // len(observed)  # frame t ends at (t + 1) T / T_m
+                last = step if last is None else max(last, step)
+    return T - 1 if last is None else last
 
 
 def last_of(frames):
