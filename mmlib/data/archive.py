@@ -65,8 +65,8 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
     bytes as float32 are unpacked once into `cache` (default ~/.cache/mmlib), in a folder named after the archive's
     SHA-256, and memory-mapped in their type in the archive (float16 or float32).
 
-    provenance: file, sha256, name, features and feature_sources per modality, warnings, licence_note, split_source,
-    sources, derived.
+    provenance: file, sha256, name, features and feature_sources per modality, contextual, warnings, licence_note,
+    split_source, sources, derived.
 
     Raises DataError for another format, damage, a declared size over MAX_BYTES, and arrays that contradict the
     specification or each other.
@@ -170,6 +170,7 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
             "name": meta["name"],
             "features": {m: entry.get("features", "") for m, entry in entries.items()},
             "feature_sources": {m: entry.get("source", "") for m, entry in entries.items()},
+            "contextual": [m for m, entry in entries.items() if entry.get("contextual")],
             **{key: meta[key] for key in _NOTES},
         },
         **columns,
@@ -268,6 +269,8 @@ def _parse_meta(where: str | Path, text: np.ndarray | str) -> dict:
             fail(f"{m!r} cannot name a modality; use lower-case letters, digits and _ and no name of another field")
         if not isinstance(entry, dict) or not all(isinstance(entry.get(k, ""), str) for k in ("features", "source")):
             fail(f"'modalities' of {m!r} is not an object with dim, frames and the texts features and source")
+        if not isinstance(entry.get("contextual", False), bool):
+            fail(f"'contextual' of {m!r} is neither true nor false")
     return meta
 
 
@@ -317,6 +320,8 @@ def _meta(data: Dataset) -> dict:
     for m, x in data.features.items():
         notes = {"features": texts["features"].get(m, ""), "source": texts["feature_sources"].get(m, "")}
         modalities[m] = {"dim": x.shape[2], "frames": x.shape[1], **notes}
+        if m in data.provenance.get("contextual", ()):
+            modalities[m]["contextual"] = True
     return {
         "name": data.name,
         "task": data.task,

@@ -131,6 +131,18 @@ class Dataset:
         return len(self.label_names) if self.task == "multiclass" else self.target.shape[1]
 
     @property
+    def contextual(self) -> tuple[str, ...]:
+        """The sequences made by a contextual encoder: each frame also tells of the others, of hidden ones, too.
+
+        provenance says so by `contextual`, by features that are "hidden states", or by the warning "tokens are contextual".
+        """
+        texts, warnings = self.provenance.get("features", {}), self.provenance.get("warnings", ())
+        told = {*self.provenance.get("contextual", ()), *(m for m, text in texts.items() if "hidden states" in text)}
+        if any("tokens are contextual" in warning for warning in warnings):
+            told.add("text")
+        return tuple(m for m, x in self.features.items() if m in told and x.shape[1] > 1)
+
+    @property
     def device(self) -> torch.device:
         return self.target.device
 

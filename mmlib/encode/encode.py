@@ -5,6 +5,10 @@
 A CSV manifest has the columns id, label and at least one of text, image and audio (files, relative to the manifest);
 split (train, valid, test) and group are optional. A folder holds manifest.csv, or the unpacked tar of MM-IMDb. Features are
 cached by the content of the text or file and the model's fingerprint, so that a run that was killed continues.
+
+    python -m mmlib.encode ... --hide 0.5 --seed 0
+
+hides words of the texts before they are encoded. Pictures and sounds are encoded whole: hide parts of them in the files.
 """
 
 import argparse
@@ -32,6 +36,7 @@ from mmlib.data.checks import SPLITS, TASKS, DataError
 from mmlib.data.dataset import Dataset
 from mmlib.encode.cache import Cache
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
+from mmlib.encode.hide import hidden
 from mmlib.encode.manifest import MODALITIES, Manifest, error_at, manifest
 from mmlib.files import sha256
 
@@ -45,23 +50,29 @@ def encode(
     workers: int | None = None,
     half: bool = False,
     name: str | None = None,
+    hide: float = 0.0,
+    seed: int = 0,
     progress: bool = True,
 ) -> Dataset:
     """A data set with the features of all rows. A row without any content that can be read is dropped.
 
     cache: folder for computed features, default ~/.cache/mmlib/encoded. half: features as float16, in memory as well.
     workers: threads that read and decode while the model computes.
+    hide: probability with which each word of a text is hidden before the encoder reads it; seed: of these draws. At least
+        one word of each text stays. Other modalities are whole. `mmlib.encode.hide` says which words are hidden.
 
-    provenance: features (models and their fingerprints), warnings (numbers of contents that count as missing), derived
-    (these contents, with the reason).
+    provenance: features (models, their fingerprints, hidden words), contextual (modalities with contextual encoders),
+    warnings (numbers of contents that count as missing and of hidden words), derived (missing contents, with the reason).
 
-    Raises DataError for a modality without encoder, and for an encoder that returns wrong shapes, NaN or infinity.
+    Raises DataError for a modality without encoder, for an encoder that returns wrong shapes, NaN or infinity, and for words
+    to hide where there is no text.
     """
     if batch < 1:
         raise DataError(f"batch is {batch}; it must be at least 1")
     for m in rows.contents:
         if m not in encoders:
             raise error_at(rows.where, m, f"there is no encoder for {m}; give one (--encoder), or take the column out")
+    rows, said = hidden(rows, encoders.get("text"), hide, seed) if hide else (rows, "")
     cache = Path.home() / ".cache" / "mmlib" / "encoded" if cache is None else Path(cache)
     lost, features, observed = dict(rows.lost), {}, {}
     for m, contents in rows.contents.items():
@@ -73,7 +84,7 @@ def encode(
             reason = next(iter(r for (name, _), r in lost.items() if name == m))
             raise error_at(rows.where, m, f"none of it can be read, the first because: {reason}; correct the files")
         features[m], observed[m] = store.collect(keys, len(contents), torch.float16 if half else torch.float32)
-    return _dataset(name or Path(rows.where).stem, rows, encoders, features, observed, lost)
+    return _dataset(name or Path(rows.where).stem, rows, encoders, features, observed, lost, said)
 
 
 def _compute(
@@ -98,7 +109,7 @@ def _compute(
         content, key, loaded = contents[i], b"", None
         try:
             content = content.read_bytes() if isinstance(content, Path) else content
-            key = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()
+            key = hashlib.sha256(_bytes(content)).digest()
             if key not in store:
                 loaded = encoder.load(content)
         except Exception as e:  # Pillow alone raises a dozen types for damaged bytes
@@ -127,6 +138,13 @@ def _compute(
         if waiting:
             compute()
     return keys
+
+
+def _bytes(content: bytes | str | tuple[int, ...]) -> bytes:
+    """Of a file, a text, or the word pieces that are left of a text."""
+    if isinstance(content, tuple):
+        return np.array(content, dtype=np.int64).tobytes()
+    return content.encode() if isinstance(content, str) else content
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, window: int) -> Iterator:
@@ -158,6 +176,7 @@ def _dataset(
     features: dict[str, Tensor],
     observed: dict[str, Tensor],
     lost: dict[tuple[str, int], str],
+    hidden_words: str,
 ) -> Dataset:
     nonempty = torch.stack([f.any(1) for f in observed.values()]).any(0)
     notes = [f"{m} {_content(rows, m, i)} of {rows.ids[i]!r} counts as missing: {r}" for (m, i), r in lost.items()]
@@ -170,6 +189,10 @@ def _dataset(
     if not nonempty.all():
         warned.append(f"{int((~nonempty).sum())} of {len(nonempty)} rows had no content and were dropped")
     used = {m: encoders[m] for m in features}
+    described = {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()}
+    if hidden_words:
+        described["text"] += f"; {hidden_words}"
+        warned.append(f"text: {hidden_words}")
     packages = sorted({e.package for e in used.values()})
     return Dataset(
         name=name,
@@ -182,7 +205,8 @@ def _dataset(
         split=np.array(rows.split)[nonempty.numpy()],
         group=None if rows.group is None else np.array(rows.group)[nonempty.numpy()],
         provenance={
-            "features": {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()},
+            "features": described,
+            "contextual": [m for m, e in used.items() if e.contextual],
             "feature_sources": {m: f"{m} of {Path(rows.where).name}" for m in used},
             "warnings": warned,
             "sources": [{"repository": f"PyPI {p}", "commit": version(p), "path": ""} for p in packages],
@@ -194,7 +218,7 @@ def _dataset(
 
 def _content(rows: Manifest, m: str, i: int) -> str:
     content = rows.contents[m][i]
-    return repr(content[:40] if isinstance(content, str) else str(content.relative_to(rows.folder)))
+    return repr(str(content.relative_to(rows.folder)) if isinstance(content, Path) else content[:40])
 
 
 def _custom(spec: str) -> tuple[str, Encoder]:
@@ -230,6 +254,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text-model", help="transformers model for token features, instead of CLIP's text vector")
     parser.add_argument("--max-tokens", type=int, default=128, help="of --text-model; longer texts are cut")
     parser.add_argument("--encoder", action="append", default=[], metavar="MODALITY=MODULE:NAME", help="any callable")
+    words = "probability with which a word is hidden before encoding; pictures and sounds are encoded whole"
+    parser.add_argument("--hide", type=float, default=0.0, metavar="P", help=words)
+    parser.add_argument("--seed", type=int, default=0, help="of --hide, as the seed of the protocol frames(P)")
     parser.add_argument("--cache", type=Path, help="folder for computed features (default: ~/.cache/mmlib/encoded)")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", help="default: cuda where there is one")
@@ -240,7 +267,16 @@ def main(arguments: list[str] | None = None) -> int:
             raise DataError(f"{options.out}: exists already; remove it or choose another name")
         rows = manifest(options.source, task=options.task)
         encoders, name = _encoders(options, rows.contents), options.out.stem
-        data = encode(rows, encoders, cache=options.cache, batch=options.batch, half=options.half, name=name)
+        data = encode(
+            rows,
+            encoders,
+            cache=options.cache,
+            batch=options.batch,
+            half=options.half,
+            name=name,
+            hide=options.hide,
+            seed=options.seed,
+        )
         write(data, options.out)
     except (DataError, OSError) as e:
         print(e, file=sys.stderr)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # without EPS, for whi
 _LONGEST = 100  # ratio of the sides: a thin picture passes Pillow's limit and becomes huge when its short side grows
 
 
+def _without_words(text: str, left: Callable[[Sequence[bool]], Sequence[bool]]) -> str:
+    words = text.split()
+    return " ".join(compress(words, left([True] * len(words))))
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Turns the contents of one modality into features.
@@ -29,6 +35,10 @@ class Encoder:
     load: takes a text or the bytes of a file, returns a content for `run`. It runs in a thread; a content for which it
         raises counts as missing.
     package: the PyPI package of the model.
+    contextual: whether a frame of the features also tells of the other frames, as hidden states of a language model do.
+    hide: takes a text and a function `left`, returns a content for `load` without the hidden words. `left` takes for each
+        frame that the text would become whether it is a word, and returns which frames stay.
+    words: what `hide` takes out, for the provenance.
     """
 
     name: str
@@ -36,6 +46,9 @@ class Encoder:
     run: Callable[[list], Tensor | Sequence[Tensor]]
     load: Callable[[Any], Any] = lambda content: content
     package: str = "torch"
+    contextual: bool = False
+    hide: Callable[[str, Callable[[Sequence[bool]], Sequence[bool]]], Any] = _without_words
+    words: str = "words between white space"
 
 
 def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: str | None = None) -> dict[str, Encoder]:
@@ -99,7 +112,7 @@ def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: s
 def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> Encoder:
     """The last hidden states of a transformers model, one vector for each token, special tokens included.
 
-    model: a folder with model and tokenizer, or a name on the hub. max_tokens: longer texts are cut.
+    model: a folder with model and tokenizer, or a name on the hub. max_tokens: longer texts are cut, before words are hidden.
 
     Raises DataError for a model that cannot be loaded or reads fewer tokens.
     """
@@ -113,18 +126,28 @@ def tokens(model: str, max_tokens: int = 128, *, device: str | None = None) -> E
     if not 0 < max_tokens <= longest:
         raise DataError(f"max_tokens is {max_tokens}; text model {model!r} reads 1 to {longest}")
 
-    def run(batch: list[str]) -> list[Tensor]:
-        inputs = tokenizer(batch, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt").to(device)
-        states = net(**inputs).last_hidden_state.cpu()
+    def hide(text: str, left: Callable[[Sequence[bool]], Sequence[bool]]) -> tuple[int, ...]:
+        pieces = tokenizer(text, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
+        return tuple(compress(pieces["input_ids"], left([not special for special in pieces["special_tokens_mask"]])))
+
+    def run(batch: list[str] | list[tuple[int, ...]]) -> list[Tensor]:
+        if isinstance(batch[0], str):
+            inputs = tokenizer(batch, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+        else:
+            inputs = tokenizer.pad({"input_ids": [list(ids) for ids in batch]}, return_tensors="pt")
+        states = net(**inputs.to(device)).last_hidden_state.cpu()
         return [state[mask] for state, mask in zip(states, inputs["attention_mask"].bool().cpu())]
 
     vocabulary = sorted(tokenizer.get_vocab().items())
     mark = fingerprint(net.state_dict(), (net.config.to_json_string(), repr(tokenizer), vocabulary, max_tokens))
-    return Encoder(f"hidden states of {model}, {max_tokens} tokens at most", mark, run, package="transformers")
+    name = f"hidden states of {model}, {max_tokens} tokens at most"
+    return Encoder(name, mark, run, package="transformers", contextual=True, hide=hide, words="word pieces")
 
 
-def custom(run: Callable[[list], Tensor | Sequence[Tensor]], name: str, mark: str = "", load=None) -> Encoder:
-    """Any torch callable as `Encoder`, whose docstring says what run and load take and return.
+def custom(
+    run: Callable[[list], Tensor | Sequence[Tensor]], name: str, mark: str = "", load=None, contextual: bool = False
+) -> Encoder:
+    """Any torch callable as `Encoder`, whose docstring says what run, load and contextual mean.
 
     mark: a text to change whenever the features change; the weights of an nn.Module are part of the fingerprint anyway.
 
@@ -136,7 +159,8 @@ def custom(run: Callable[[list], Tensor | Sequence[Tensor]], name: str, mark: st
     weights = {k: v.float() if v.is_floating_point() else v for k, v in run.state_dict().items()} if module else {}
     run = run.eval() if module else run
     more = {} if load is None else {"load": load}
-    return Encoder(name, fingerprint(weights, (name, mark, repr(run) if module else "")), run, **more)
+    mark = fingerprint(weights, (name, mark, repr(run) if module else ""))
+    return Encoder(name, mark, run, contextual=contextual, **more)
 
 
 def _device(name: str | None) -> torch.device:

@@ -1,5 +1,6 @@
 """Who misses what: protocols (their names: `mmlib.missing.protocols`), sets of modalities, a test of randomness."""
 
+from mmlib.missing.context import warning
 from mmlib.missing.grammar import parse
 from mmlib.missing.mcar import dependence
 from mmlib.missing.patterns import Observed, all_patterns, availability, pattern_names, within

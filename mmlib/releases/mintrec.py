@@ -27,7 +27,7 @@ LENGTHS = {"text": 30, "audio": 480, "vision": 230}
 _TABLES = {"train.tsv": ("train", 1334), "dev.tsv": ("valid", 445), "test.tsv": ("test", 445)}
 _COLUMNS = ("season", "episode", "clip", "text", "label")
 _PICKLES = {
-    "audio": ("audio_data/audio_feats.pkl", 768, "wav2vec 2.0 (768-d)"),
+    "audio": ("audio_data/audio_feats.pkl", 768, "hidden states of wav2vec 2.0 (768-d)"),
     "vision": ("video_data/video_feats.pkl", 256, "Faster R-CNN features of the speaker (256-d)"),
 }
 _TABLE_BYTES = 2**20

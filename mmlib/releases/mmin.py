@@ -26,7 +26,7 @@ LABELS = IEMOCAP_EMOTIONS
 
 _UTTERANCES = sum(LABELS.values())
 _FILES = {
-    "text": ("L/bert_large.h5", 1024, "BERT large, one frame for each word piece (1024-d)"),
+    "text": ("L/bert_large.h5", 1024, "hidden states of BERT large, one frame for each word piece (1024-d)"),
     "audio": ("A/comparE.h5", 130, "openSMILE ComParE low-level descriptors (130-d)"),
     "vision": ("V/denseface.h5", 342, "DenseNet facial expression features (342-d)"),
 }

@@ -19,7 +19,7 @@ from mmlib.releases.splits import COVAREP, FACET, HAND_PICKED, HAND_PICKED_NOTE,
 
 NAME = "MMSA"
 
-_BERT = {"text": (768, "BERT base, 768 per token")}
+_BERT = {"text": (768, "hidden states of BERT base, 768 per token")}
 _TOKENS = {"text": (1, "token ids of BERT base")}
 _MOSI = Source("MOSI", {**_BERT, **HAND_PICKED}, (1284, 229, 686), (HAND_PICKED_NOTE,))
 _MOSEI = Source("MOSEI", {**_BERT, **COVAREP, **FACET}, (16326, 1871, 4659))

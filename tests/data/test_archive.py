@@ -39,7 +39,7 @@ def arrays() -> dict[str, np.ndarray]:
         "task": "multiclass",
         "label_names": ["sad", "happy", "angry"],
         "modalities": {
-            "text": {"dim": 2, "frames": 3, "features": "two numbers", "source": "a poem"},
+            "text": {"dim": 2, "frames": 3, "features": "two numbers", "source": "a poem", "contextual": True},
             "audio": {"dim": 1, "frames": 1, "features": "loudness", "source": "a song"},
         },
         "split_source": "by hand",
@@ -130,6 +130,7 @@ def test_reads_what_numpy_wrote(five):
         "name": "five",
         "features": {"text": "two numbers", "audio": "loudness"},
         "feature_sources": {"text": "a poem", "audio": "a song"},
+        "contextual": ["text"],
         "warnings": ["tiny"],
         "licence_note": "free",
         "split_source": "by hand",
@@ -437,6 +438,10 @@ BAD_META = {
     "wrong dim": (meta(modalities={**MODALITIES, "audio": {"dim": 2, "frames": 1}}), "'dim' of 'audio' is 2"),
     "no dim": (meta(modalities={**MODALITIES, "audio": {"frames": 1}}), "'dim' of 'audio' is None"),
     "wrong frames": (meta(modalities={**MODALITIES, "text": {"dim": 2, "frames": 4}}), "'frames' of 'text' is 4"),
+    "text as contextual": (
+        meta(modalities={**MODALITIES, "text": {**MODALITIES["text"], "contextual": "yes"}}),
+        "'contextual' of 'text' is neither true nor false",
+    ),
     "path as name": (meta(modalities={**MODALITIES, "../up": {}}), "'../up' cannot name"),
     "key as name": (meta(modalities={**MODALITIES, "audio_present": {}}), "'audio_present' cannot name"),
 }

@@ -1,12 +1,14 @@
 """A dataset is refused for anything that would make a later number meaningless; a batch shows only what is observed."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib.data import read, synthetic
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset, frame_mean
 
@@ -131,6 +133,30 @@ def test_having_picks_rows_with_all_of_these():
     assert data.having("text").provenance["derived"] == ["rows that have text"]
     with pytest.raises(DataError, match="no row has the split"):
         small().having("text", "image")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [
+        ({}, ()),
+        ({"contextual": ["text", "image"]}, ("text",)),  # one vector has no other frames to tell of
+        ({"features": {"text": "last-layer hidden states of the word pieces"}}, ("text",)),
+        ({"features": {"text": "input word-piece embeddings"}}, ()),
+        ({"warnings": ["noisy", "tokens are contextual: a frame that is hidden is still told"]}, ("text",)),
+    ],
+)
+def test_contextual_sequences_are_known_by_the_provenance(provenance, expected):
+    assert small(provenance=provenance).contextual == expected
+    assert small(provenance=provenance).pooled().contextual == ()
+
+
+ARCHIVES = Path(os.environ.get("MMLIB_DATA", "nowhere"))
+
+
+@pytest.mark.skipif(not ARCHIVES.is_dir(), reason="MMLIB_DATA names no folder with archives")
+@pytest.mark.parametrize(("name", "expected"), [("mosi_mpnet", ("text",)), ("mosi", ("text",)), ("mosi_words", ())])
+def test_contextual_archives(name, expected):
+    assert read(ARCHIVES / f"{name}.npz").contextual == expected
 
 
 def test_fingerprint_sees_content_not_names():

@@ -98,7 +98,10 @@ def test_every_column(root):
         "file": str(root),
         "name": "MIntRec",
         "release": "MIntRec",
-        "features": {"audio": "wav2vec 2.0 (768-d)", "vision": "Faster R-CNN features of the speaker (256-d)"},
+        "features": {
+            "audio": "hidden states of wav2vec 2.0 (768-d)",
+            "vision": "Faster R-CNN features of the speaker (256-d)",
+        },
         "split_source": "official, by clip: many episodes occur in several splits",
         "repaired": {"audio": 0, "vision": 0},
         "warnings": [

@@ -49,7 +49,7 @@ def test_every_column(root):
         "name": "IEMOCAP",
         "release": "MMIN",
         "features": {
-            "text": "BERT large, one frame for each word piece (1024-d)",
+            "text": "hidden states of BERT large, one frame for each word piece (1024-d)",
             "audio": "openSMILE ComParE low-level descriptors (130-d), normalised by the fold's mean and deviation",
             "vision": "DenseNet facial expression features (342-d)",
         },
