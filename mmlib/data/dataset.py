@@ -274,18 +274,24 @@ class Dataset:
             raise DataError(f"{self.where}: only regression targets can be shifted, the task is {self.task}")
         return replace(self, target=self.target - zero, provenance=self._derived(f"target minus {zero:g}"))
 
-    def standardised(self, limit: float = math.inf, but: tuple[str, ...] = ()) -> "Dataset":
+    def standardised(self, limit: float = math.inf, but: tuple[str, ...] = (), per: str = "dimension") -> "Dataset":
         """Each feature with mean 0 and standard deviation 1 over the real frames of train; a constant one becomes 0.
 
         limit: largest absolute value, in standard deviations; others are cut to it (acoustic features can reach 100).
         but: modalities that stay as they are, such as token ids.
-        Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped.
+        per: 'modality' divides all dimensions of a modality by one number, the root of their mean variance, so that small
+        dimensions stay small. Principal components of little variance, for example, are noise that 'dimension' would make as
+        large as the signal.
+        Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped, and for another
+        value of `per`.
         """
-        return self.scaled(self.scaling(limit, but))
+        return self.scaled(self.scaling(limit, but, per))
 
-    def scaling(self, limit: float = math.inf, but: tuple[str, ...] = ()) -> "Scaling":
+    def scaling(self, limit: float = math.inf, but: tuple[str, ...] = (), per: str = "dimension") -> "Scaling":
         """The means and factors that `standardised` uses, which other rows can be scaled with as well."""
         check_modalities(self.modalities, but, f"{self.where}: Dataset.scaling")
+        if per not in ("dimension", "modality"):
+            raise DataError(f"{self.where}: standardised per {per!r}; choose 'dimension' or 'modality'")
         mean, factor = {}, {}
         for m, x in self.features.items():
             if m in but:
@@ -297,13 +303,15 @@ class Dataset:
             if len(frames) == 0:
                 continue
             centre, std = frames.mean(0), frames.std(0, correction=0)
-            mean[m] = centre.float()
-            factor[m] = torch.where(std > 1e-6 * (1 + centre.abs()), 1 / std, 0).float()
+            varies = std > 1e-6 * (1 + centre.abs())
+            scale = std if per == "dimension" else std.square().mean().sqrt()
+            mean[m], factor[m] = centre.float(), torch.where(varies, 1 / scale, 0).float()
         return Scaling(mean, factor, limit)
 
     def scaled(self, scaling: "Scaling") -> "Dataset":
         features = {m: scaling(m, x, self.observed[m]) for m, x in self.features.items()}
-        note = "standardised on train" + (f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else "")
+        note = "standardised on train" + (", one scale per modality" if scaling.per_modality else "")
+        note += f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else ""
         but = [m for m in self.modalities if m not in scaling.mean and bool(self.present[m][self.rows("train")].any())]
         note += f", but for {' and '.join(but)}" if but else ""
         return replace(self, features=features, provenance=self._derived(note))
@@ -338,6 +346,11 @@ class Scaling:
     mean: Mapping[str, Float[Tensor, "_"]]
     factor: Mapping[str, Float[Tensor, "_"]]
     limit: float = math.inf
+
+    @property
+    def per_modality(self) -> bool:
+        """Whether all dimensions of a modality have one factor, constant ones (factor 0) apart."""
+        return bool(self.factor) and all(len(f[f > 0].unique()) <= 1 for f in self.factor.values())
 
     def __call__(self, m: str, x: Float[Tensor, "n T d"], observed: Bool[Tensor, "n T"]) -> Float[Tensor, "n T d"]:
         if m not in self.mean:

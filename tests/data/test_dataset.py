@@ -125,6 +125,25 @@ def test_standardised_values_are_cut_at_the_limit():
     assert cut.provenance["derived"] == ["standardised on train, cut at 1.5 deviations"]
 
 
+def test_one_scale_per_modality_keeps_the_relations_of_its_dimensions():
+    data = synthetic.like("mosi", dim=5, length=3).sample({"train": 60, "valid": 5, "test": 5})
+    data = replace(
+        data, features={m: x * torch.tensor([0.0, 1, 2, 30, 4])[: x.shape[2]] for m, x in data.features.items()}
+    )
+    common = data.standardised(per="modality")
+    for m in data.modalities:
+        before, after = (d.features[m][:60][data.observed[m][:60]].double() for d in (data, common))
+        torch.testing.assert_close(after.mean(0), torch.zeros(5, dtype=torch.float64), atol=1e-6, rtol=0)
+        torch.testing.assert_close(after.square().mean().sqrt(), torch.ones((), dtype=torch.float64), rtol=1e-5, atol=0)
+        ratios = [x.std(0, correction=0)[1:] / x[:, 1].std(correction=0) for x in (before, after)]
+        torch.testing.assert_close(*ratios, rtol=1e-5, atol=0)
+        assert after[:, 0].abs().max() == 0 and not common.features[m][~data.observed[m]].any()
+    assert common.provenance["derived"] == ["standardised on train, one scale per modality"]
+    assert data.standardised().provenance["derived"] == ["standardised on train"]
+    with pytest.raises(DataError, match="per 'frame'; choose 'dimension' or 'modality'"):
+        data.standardised(per="frame")
+
+
 def test_having_picks_rows_with_all_of_these():
     many = small(ids=np.array(["a", "b", "c", "d"]), split=np.array(["train", "valid", "test", "test"]))
     frames = {**many.observed, "image": torch.ones(4, 1, dtype=torch.bool)}
