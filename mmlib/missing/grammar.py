@@ -12,8 +12,9 @@ KINDS = {
     "mar": protocols.Dependent, "mnar": protocols.Dependent,
 }  # fmt: skip
 EXAMPLES = (
-    "complete, available(text), complex_20_40_40, 100_image_20_text, frames(0.3), rate(0.3), slots(0.5), patterns, "
-    "mar(text, given=image, rate=0.5), mnar(text, given=target, rate=0.5)"
+    "complete, available(text), complex_20_40_40, 100_image_20_text, frames(0.3), rate(0.3), "
+    "rates(text=0.1, audio=0.6), slots(0.5), patterns, mar(text, given=image, rate=0.5), "
+    "mnar(text, given=target, rate=0.5)"
 )
 _NUMBER, _WORD = r"(\d+(?:\.\d+)?)", r"([a-zA-Z]\w*?)"
 _SIMC = re.compile(rf"(?:complex_{_NUMBER}_{_NUMBER}_{_NUMBER}|{_NUMBER}_{_WORD}_{_NUMBER}_{_WORD})(_bernoulli)?")
@@ -35,10 +36,18 @@ def parse(name: str) -> protocols.Protocol:
     parts = [part.strip() for part in inside.split(",") if part.strip()]
     words = [part for part in parts if "=" not in part]
     named = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parts if "=" in part)}
+    if len(words) + len(named) < len(parts):
+        raise DataError(f"protocol {name!r}: an argument is given twice")
     if simc := _SIMC.fullmatch(kind):
         factory, arguments, settable = protocols.Fractions, _fractions(simc), ["complete_training"]
         if words:
             raise DataError(f"protocol {name!r}: {kind} takes no argument {words[0]!r}")
+    elif kind == "rates":
+        factory, settable = protocols.Rates, ["complete_training"]
+        if words:
+            raise DataError(f"protocol {name!r}: no modality for {words[0]!r}; write rates(text=0.1, audio=0.6)")
+        modalities = [key for key in named if key not in settable]
+        arguments = {"rates": tuple((m, _typed(name, m, float, named.pop(m))) for m in modalities)}
     elif kind in KINDS:
         factory = KINDS[kind]
         settable = sorted(f.name for f in fields(factory))

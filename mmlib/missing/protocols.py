@@ -10,6 +10,7 @@ One class per line of this table, in this order; `parse` turns a name into a pro
     frames(0.3, keep=text)           the same, but the text loses nothing
     rate(0.3)                        an exact 30 % of the rows lose one or more modalities (TATE, ADMC)
     rate(0.3, lose=1)                an exact 30 % of the rows lose exactly one modality
+    rates(text=0.1, audio=0.6)       each named modality is lost independently with its own rate (MissBench)
     slots(0.5)                       half of all (row, modality) slots are lost, evenly over the rows (IMDer's MR)
     patterns                         a random non-empty set of modalities, drawn anew in every training epoch
     patterns(keep=text)              a random set that contains the text
@@ -22,14 +23,15 @@ SIM-C's names take the suffix `_bernoulli`: independent draws instead of exact p
 protocol takes `complete_training=true`: the loss of a system may read the features that the protocol removes.
 
 Random numbers are hashes of (seed, split, id, family of protocol). So the order of batches, the batch size, the device and
-the system cannot change a mask, and a higher rate removes all that a lower rate removes, and more. Protocols with an exact
-share rank these numbers within the split, so their masks depend on the set of ids, though not on its order. mar and mnar
-also depend on the features or the target that they name. No protocol removes everything from a row.
+the system cannot change a mask, and a higher rate removes all that a lower rate removes, and more (rates: but for the rows
+that are drawn again). Protocols with an exact share rank these numbers within the split, so their masks depend on the set
+of ids, though not on its order. mar and mnar also depend on the features or the target that they name. No protocol removes
+everything from a row.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -85,7 +87,9 @@ class Protocol:
         raise NotImplementedError
 
     def __post_init__(self) -> None:
-        rate = getattr(self, "rate", 0.0)
+        self._check_rate(getattr(self, "rate", 0.0))
+
+    def _check_rate(self, rate: float) -> None:
         if not isinstance(rate, int | float) or math.isnan(rate) or not 0 <= rate <= self.largest_rate:
             raise DataError(f"protocol {self.kind!r}: rate {rate!r} is outside 0..{self.largest_rate:g}")
 
@@ -212,6 +216,67 @@ class Rate(Protocol):
         pattern = choose(patterns, allowed, draw.uniform("rate pattern"))
         loses = torch.from_numpy(draw.rank("rate") < round(self.rate * len(rows))) & allowed.any(1)
         return dict(zip(observed, torch.where(loses[:, None], pattern, present).T[..., None]))
+
+
+@dataclass(frozen=True)
+class Rates(Protocol):
+    """Each named modality is lost independently with its own rate, under the condition that the row keeps something.
+
+    rates: pairs (modality, rate in 0..1); a modality without a pair loses nothing. The condition is within the modalities
+    that the row has by nature. It changes the rates, which `exact` states: `rates(text=0.1, audio=0.6)` on rows with text
+    and audio loses text in (0.1 - 0.06) / (1 - 0.06) = 4.3 % and audio in (0.6 - 0.06) / (1 - 0.06) = 57.4 % of the rows.
+
+    A row that loses everything in its first draw is drawn again, with other numbers, from the distribution under the
+    condition. Where the first draw at the higher rates leaves something, they remove all that lower rates remove. This
+    cannot hold for all rows: raising the rate of text alone makes the exact rate of audio smaller.
+
+    Imbalanced rates as in MissBench (arXiv 2603.09874) and MissMAC-Bench (arXiv 2602.00811).
+    """
+
+    rates: tuple[tuple[str, float], ...]
+    kind = "rates"
+
+    def __post_init__(self) -> None:
+        if not self.rates:
+            raise DataError("protocol 'rates': names no modality; write rates(text=0.1, audio=0.6)")
+        for _, rate in self.rates:
+            self._check_rate(rate)
+
+    def exact(self, modalities: Sequence[str]) -> dict[str, float]:
+        """Per modality the probability that a row with these modalities, and no others, loses it.
+
+        P(m lost | something remains) = (rate of m - product of all rates) / (1 - product of all rates). Raises DataError
+        where every rate is 1.
+        """
+        rates = [dict(self.rates).get(m, 0.0) for m in modalities]
+        everything = math.prod(rates)
+        if everything == 1:
+            raise DataError(f"protocol {str(self)!r}: every modality has rate 1, so nothing would remain")
+        return {m: (rate - everything) / (1 - everything) for m, rate in zip(modalities, rates, strict=True)}
+
+    def check(self, data):
+        self._check_modalities(data, *dict(self.rates))
+        self.exact(data.modalities)
+
+    def _mask(self, data, observed, draw, rows):
+        present = availability(observed)
+        rates = torch.tensor([dict(self.rates).get(m, 0.0) for m in observed], dtype=torch.float64)
+        rates = torch.where(present, rates, 1.0)  # what a row lacks counts as lost
+        first, second = (np.stack([draw.uniform(tag, m) for m in observed], 1) for tag in ("rates", "rates again"))
+        stays = torch.from_numpy(first) >= rates
+        again = ~stays.any(1)
+        # Modality by modality: while nothing is kept, the chance of a loss leaves room for a later modality to be kept.
+        # Attempts until something is kept would have the same distribution, and no bound on their number.
+        rest = rates.flip(1).cumprod(1).flip(1)  # (n, M): all modalities from here on are lost
+        for k, rate in enumerate(rates.T):
+            kept = stays[:, :k].any(1)
+            loss = torch.where(kept, rate, (rate - rest[:, k]) / (1 - rest[:, k]))
+            stays[:, k] = torch.where(again, torch.from_numpy(second[:, k]) >= loss, stays[:, k])
+        return dict(zip(observed, stays.T[..., None]))
+
+    def __str__(self) -> str:
+        pairs = [f"{m}={_text(float(rate))}" for m, rate in self.rates]
+        return f"rates({', '.join([*pairs, *['complete_training=true'] * self.complete_training])})"
 
 
 @dataclass(frozen=True)

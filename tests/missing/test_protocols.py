@@ -1,6 +1,8 @@
 """Masks depend on (seed, split, id, protocol) alone, meet their rates, and leave something of every row."""
 
 import hashlib
+import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +15,12 @@ from scipy.stats import pearsonr
 from mmlib import missing
 from mmlib.data import synthetic
 from mmlib.data.checks import SPLITS, DataError
+from mmlib.missing.protocols import Rates
 
 ALL = [
     "complete", "patterns", "frames(0.3)", "frames(1)", "rate(0.4)", "rate(0.4, lose=1)", "slots(0.5)",
+    "rates(text=0.5, audio=0.9)", "rates(vision=0.3, text=0.9, audio=1)",
+    "available(text, audio) then rates(text=0.6, audio=0.7)",
     "mar(text, given=audio, rate=0.5)", "mnar(text, given=target, rate=0.4)", "mnar(text, given=text, rate=0.3)",
     "available(text, audio) then frames(0.5)", "rate(0.4) then frames(0.9)", "patterns(keep=text)", "frames(0.3, keep=text)",
 ]  # fmt: skip
@@ -197,6 +202,58 @@ def test_rate_hits_the_exact_share_and_the_asked_number(clips):
     assert len(counts) == 6 and min(counts.values()) > 25, "all six incomplete patterns, near 50 rows each"
 
 
+def test_exact_rates_by_hand():
+    two = missing.parse("rates(text=0.1, audio=0.6)")
+    assert two.exact(["text", "audio"]) == pytest.approx({"text": 0.04 / 0.94, "audio": 0.54 / 0.94})
+    assert two.exact(["audio", "vision", "text"]) == pytest.approx({"audio": 0.6, "vision": 0, "text": 0.1})
+    assert two.exact(["audio"]) == {"audio": 0}, "a row's only modality always stays"
+    three = missing.parse("rates(text=0.5, audio=0.4, vision=1)")
+    assert three.exact(["text", "audio", "vision"]) == pytest.approx(
+        {"text": 0.3 / 0.8, "audio": 0.2 / 0.8, "vision": 1}
+    )
+
+
+def test_rates_follow_the_distribution_under_the_condition():
+    """Frequencies of all sets, within five deviations, against the product of rates renormalised over the sets."""
+    clips = synthetic.like("mosi", dim=2, length=2).sample({"train": 6000, "valid": 1, "test": 1}, 0)
+    three, two = {"text": 0.6, "audio": 0.8, "vision": 0.9}, {"text": 0.3, "vision": 0.9}
+    for data, lost in ((clips, three), (lacking(clips, 2), three), (lacking(clips, 2), two)):
+        protocol = Rates(tuple(lost.items()))
+        visible, rows = protocol.observed(data, "train", 0), data.rows("train")
+        sets = missing.pattern_names(visible)
+        natural = missing.pattern_names({m: f[rows] for m, f in data.observed.items()})
+        for has in set(natural):
+            modalities, group = has.split(" + "), sets[natural == has]
+            subsets = [s for k in range(len(modalities)) for s in itertools.combinations(modalities, k + 1)]
+            weight = {
+                s: math.prod(1 - lost.get(m, 0) if m in s else lost.get(m, 0) for m in modalities) for s in subsets
+            }
+            for s in subsets:
+                share, n = weight[s] / sum(weight.values()), len(group)
+                assert abs((group == " + ".join(s)).sum() - share * n) <= 5 * (n * share * (1 - share)) ** 0.5, (has, s)
+            for m, rate in protocol.exact(modalities).items():
+                assert rate == pytest.approx(sum(w for s, w in weight.items() if m not in s) / sum(weight.values()))
+
+
+def test_higher_rates_remove_a_superset_where_the_first_draw_leaves_something(clips):
+    low, high = {"text": 0.3, "audio": 0.6, "vision": 0.7}, {"text": 0.8, "audio": 0.7, "vision": 0.7}
+    seen, less = (Rates(tuple(r.items())).observed(clips, "train", 0) for r in (low, high))
+    ids = clips.ids[clips.rows("train").numpy()]
+    gone = np.all([missing.uniforms(0, "train", ids, "rates", m)[:, 0] < rate for m, rate in high.items()], axis=0)
+    back = torch.stack([(less[m] & ~seen[m]).any(1) for m in seen]).any(0).numpy()
+    assert 0 < gone.mean() < 0.6 and not back[~gone].any() and back[gone].any()
+    first = missing.uniforms(0, "train", ids, "rates", "audio")[:, 0]
+    assert np.array_equal(less["audio"].any(1).numpy()[~gone], (first >= high["audio"])[~gone])
+
+
+def test_a_modality_more_and_the_order_of_names_change_no_row_that_keeps_something(clips):
+    two, other = missing.parse("rates(text=0.5, audio=0.6)"), missing.parse("rates(audio=0.6, text=0.5)")
+    three, without = two.observed(clips, "test", 0), two.observed(clips.only("text", "audio"), "test", 0)
+    assert all(torch.equal(f, other.observed(clips, "test", 0)[m]) for m, f in three.items())
+    kept = three["text"].any(1) | three["audio"].any(1)
+    assert not bool(kept.all()) and all(torch.equal(without[m][kept], three[m][kept]) for m in without)
+
+
 def test_slots_meet_the_rate_evenly(clips):
     visible = missing.parse("slots(0.5)").observed(clips, "train", 0)
     present = torch.stack([f.any(1) for f in visible.values()]).sum(0)
@@ -280,6 +337,7 @@ def test_a_pattern_that_leaves_a_row_nothing_is_refused(films):
 
 
 @pytest.mark.parametrize("name", ALL + FILMS + [
+    "rates(text=0.1, audio=0.6, complete_training=true)", "rates(text=0.1) then frames(0.5)", "rates(text=0.0000001)",
     "available(text, audio)", "rate(0.2, complete_training=true)", "complex_33.3_33.3_33.4",
     "mnar(text, given=target, rate=0.4, label=Ask for help)",
 ])  # fmt: skip
@@ -303,6 +361,15 @@ def test_names_read_back(name):
         ("rate(0.1, loose=1)", "unknown argument 'loose'"),
         ("rate(0.1, rate=0.2)", "unknown argument 'rate'"),
         ("rate(0.1, lose=1.5)", "whole number"),
+        ("rate(0.1, lose=1, lose=1)", "given twice"),
+        ("rates(text=1.5)", r"'rates': rate 1.5 is outside 0\.\.1"),
+        ("rates(text=-0.1)", "rate -0.1"),
+        ("rates(text=nan)", "rate nan"),
+        ("rates(text=most)", "'text' is 'most', expected float"),
+        ("rates()", "no modality; write rates"),
+        ("rates(complete_training=true)", "no modality; write rates"),
+        ("rates(0.3)", "no modality for '0.3'"),
+        ("rates(text=0.1, text=0.2)", "given twice"),
         ("available()", "at least one modality"),
         ("mar(text, given=text, rate=0.1)", "mnar, not mar"),
         ("complex_20_40_40(0.3)", "no argument"),
@@ -320,6 +387,9 @@ def test_protocols_that_do_not_fit_the_data(films, clips):
         ("100_audio_20_text", films, "no modality 'audio'; there are image, text"),
         ("available(audio)", films, "no modality 'audio'"),
         ("rate(0.5, lose=2)", films, "0 .any number. to 1"),
+        ("rates(audio=0.1)", films, "no modality 'audio'"),
+        ("rates(image=1, text=1)", films, "every modality has rate 1"),
+        ("rates(text=1)", lacking(films, 5).having("text"), "row 0 .*the row would lose everything"),
         ("slots(0.7)", clips, "at most 0.667"),
         ("mar(text, given=video, rate=0.1)", films, "no modality 'video'"),
         ("mnar(text, given=target, rate=0.1, label=Dramma)", films, "label 'Dramma' is not one of"),
