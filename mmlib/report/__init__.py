@@ -8,3 +8,4 @@ from mmlib.report.published import TABLES
 from mmlib.report.rows import by_pattern, mean_and_deviation, reported, results
 from mmlib.report.summary import summary
 from mmlib.report.tables import compare_table, show_table
+from mmlib.report.worth import contributions, worth

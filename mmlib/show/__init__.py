@@ -1,5 +1,6 @@
 """What a notebook shows: figures, tables and the source code that its text explains."""
 
+from mmlib.show.bars import worth
 from mmlib.show.cells import check, source, table
 from mmlib.show.curves import agreement, agreement_points, critical_difference, degradation, losses
 from mmlib.show.maps import (

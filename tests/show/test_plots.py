@@ -579,6 +579,46 @@ def test_degradation_refuses():
         show.degradation(table, "missing_rate", "macro_f1", "method", ceiling="oracle")
 
 
+# What each modality is worth
+
+
+def worths(methods, seeds=2):
+    index = pd.MultiIndex.from_product([methods, range(seeds)], names=["method", "seed"])
+    values = np.arange(3.0) + index.codes[0][:, None] + 0.2 * index.codes[1][:, None]
+    return pd.DataFrame(values, index, ["text", "audio", "total"])
+
+
+def test_worth_draws_a_bar_per_method_and_modality_and_the_oracle_across():
+    values = worths(["A", "B", "oracle"])
+    values.loc["B", "audio"] = np.nan
+    figure = show.worth(values, "points of UA", "oracle")
+    panel = figure.axes[0]
+    a, b = panel.containers
+    np.testing.assert_allclose([bar.get_height() for bar in a], [0.1, 1.1, 2.1])
+    np.testing.assert_allclose([bar.get_height() for bar in b], [1.1, np.nan, 3.1])
+    np.testing.assert_allclose([bar.get_x() for bar in b], [0.0, 1.0, 2.0], atol=1e-9)
+    *deviations, oracle = (lines.get_segments() for lines in panel.collections)
+    np.testing.assert_allclose(np.diff([line[:, 1] for line in deviations[0]])[:, 0], 2 * 0.2 / 2**0.5)
+    assert [line[0, 1] for line in oracle] == pytest.approx([2.1, 3.1, 4.1])
+    crosses = [line.get_xydata().tolist() for line in panel.lines if line.get_marker() == "x"]
+    assert crosses == [[], [[pytest.approx(1.2), 0]]]
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["text", "audio", "total"]
+    assert panel.get_ylabel() == "worth, points of UA\n(mean ± std)" and set(legend(figure)) == {"A", "B", "oracle"}
+    assert show.worth(worths(["A"], seeds=1), "points").axes[0].get_ylabel() == "worth, points"
+
+
+def test_worth_tells_twenty_methods_apart():
+    bars = [group[0] for group in show.worth(worths([f"m{k}" for k in range(20)]), "points").axes[0].containers]
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in bars}) == 20
+
+
+def test_worth_refuses():
+    with pytest.raises(ValueError, match="no method 'oracle'; there are .'A', 'B'."):
+        show.worth(worths(["A", "B"]), "points", "oracle")
+    with pytest.raises(ValueError, match="no rows"):
+        show.worth(worths(["A"])[:0], "points")
+
+
 # What holds for all
 
 
@@ -610,6 +650,9 @@ DRAWN = {
     "two scores by name": lambda: show.degradation(runs(LONG, ["A", "B"]), "missing_rate", ["macro_f1"] * 2, "method"),
     "numbers": lambda: show.degradation(
         runs([0.0, 0.1, 0.2], [f"a method {k}" for k in range(10)]), "missing_rate", "macro_f1", "method"
+    ),
+    "worth": lambda: show.worth(
+        worths([f"a long method {k}" for k in range(12)] + ["oracle"]), "points of UA", "oracle"
     ),
     "names": lambda: show.degradation(runs(LONG, ["A", "B"]), "missing_rate", "macro_f1", "method", {"floor": 0.1}),
 }
