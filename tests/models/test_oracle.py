@@ -21,6 +21,7 @@ SHAPES = {
         "audio": Modality(2, 5, blur=1.5, persistence=0.95),
         "vision": Modality(4, 1, blur=1.0),
     },
+    "reviews": synthetic.like("reviews", dim=3, length=3).modalities,
 }
 TASKS = {
     "multilabel": {"prevalence": {"a": 0.5, "b": 0.1, "c": 0.02}},
@@ -31,7 +32,8 @@ TASKS = {
 
 
 def setting(shape, task, seed=0):
-    world = synthetic.draw(task, SHAPES[shape], latent=2, seed=seed, **TASKS[task])
+    reviews = {"latent": 8, "even": True, "aligned": True} if shape == "reviews" else {}
+    world = synthetic.draw(task, SHAPES[shape], **{"latent": 2, "seed": seed, **TASKS[task], **reviews})
     data = world.sample({"train": 4, "valid": 4, "test": 8}, seed)
     batch = data.view("test", labelled=False).batch(torch.arange(8))
     generator = torch.Generator().manual_seed(seed)
@@ -72,8 +74,9 @@ def test_posterior_and_completion_equal_brute_force(shape, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_prediction_is_the_posterior(task):
-    world, batch = setting("sequences", task)
+@pytest.mark.parametrize("shape", ["sequences", "reviews"])
+def test_prediction_is_the_posterior(shape, task):
+    world, batch = setting(shape, task)
     logits = Oracle(world).predict(batch).logits.double()
     for row in range(len(batch)):
         exact = brute_force(world, batch, row)
@@ -126,12 +129,31 @@ def test_shapes_copy_prevalences_and_sizes():
         assert one.fingerprint != synthetic.like(name, dim=4, length=3, seed=1).sample(rows, 5).fingerprint
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_modality_of_reviews_matters_given_the_others(seed):
+    world = synthetic.like("reviews", seed=seed)
+    oracle, data = Oracle(world), world.sample({"train": 1, "valid": 1, "test": 2000}, seed)
+    sets = ("text", "audio", "vision", "text,audio", "text,vision")
+    scores = {names: evaluate(oracle, data, f"available({names})") for names in sets}
+    complete = evaluate(oracle, data, "complete")
+    for metric in ("acc2_non0", "f1_non0"):
+        value = {names: 100 * score[metric] for names, score in scores.items()}
+        assert max(sets[:3], key=value.get) == "text"
+        assert 100 * complete[metric] > value["text"] + 10
+        assert min(value["text,audio"], value["text,vision"]) > value["text"] + 5
+    half = evaluate(oracle, data, "frames(0.5)")
+    assert half["mae"] > complete["mae"] + 0.05, "what a clip says is spread over its frames"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"name": "imdb"}, "no synthetic shape 'imdb'; there are mmimdb, mosi"),
         ({"name": "mosi", "colour": 1}, "unknown argument 'colour'"),
         ({"name": "mosi", "prevalence": {"a": 0.5}}, "prevalence must be given"),
+        ({"name": "reviews", "latent": 7}, r"vision shows latents \(0, 6, 7\), there are 7"),
+        ({"name": "iemocap", "aligned": True}, "modalities of different length cannot be aligned"),
     ],
 )
 def test_bad_shapes(arguments, message):
