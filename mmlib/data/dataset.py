@@ -265,6 +265,31 @@ class Dataset:
         split = np.where(self.fold == test, "test", np.where(self.fold == valid, "valid", "train"))
         return replace(self, split=split, provenance=self._derived(f"test is fold {test}, valid fold {valid}"))
 
+    def with_valid_from_test(self, share: float = 1 / 3, seed: int = 0) -> "Dataset":
+        """A new split for features that were trained with the labels of the train and valid rows, such as bc-LSTM's.
+
+        Scores on such valid rows rank settings wrongly. They join train; a random share of the groups of test, which depends
+        on their names and the seed alone, becomes valid, and the other groups stay test. Scores on fewer test rows are not
+        comparable with those of the published split.
+        Raises DataError without groups, where a group of test has rows in another split, and for a share that leaves valid
+        or test without a group.
+        """
+        if self.group is None:
+            raise DataError(f"{self.where}: there is no column 'group'; the rows of test cannot be divided by group")
+        test = self.split == "test"
+        groups, elsewhere = set(self.group[test].tolist()), set(self.group[~test].tolist())
+        if groups & elsewhere:
+            raise DataError(f"{self.where}: group {min(groups & elsewhere)!r} has rows in test and in another split")
+        n = round(share * len(groups))
+        if not 0 < n < len(groups):
+            raise DataError(
+                f"{self.where}: share {share:g} of the {len(groups)} groups of test are {n}; choose another"
+            )
+        order = sorted(groups, key=lambda group: hashlib.blake2b(f"{seed} {group}".encode()).digest())
+        split = np.where(np.isin(self.group, order[:n]), "valid", np.where(test, "test", "train"))
+        note = f"{n} of the {len(groups)} groups of test as valid (seed {seed}), valid joined to train"
+        return replace(self, split=split, provenance=self._derived(note))
+
     def shifted(self, zero: float) -> "Dataset":
         """Regression targets minus `zero`, so that 0 separates negative from positive ones.
 

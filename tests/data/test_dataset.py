@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib.data import read, synthetic
+from mmlib.data import archive, read, synthetic
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset, frame_mean
 
@@ -244,6 +244,45 @@ def test_folds_become_splits():
         data.split_by_fold(6)
     with pytest.raises(DataError, match="the folds are none"):
         replace(data, fold=None).split_by_fold(1)
+
+
+def test_valid_rows_come_from_whole_groups_of_test():
+    data = synthetic.like("mosi", dim=3, length=2).sample({"train": 30, "valid": 10, "test": 60})
+    video = np.array([f"train {i % 3}" for i in range(30)] + ["valid"] * 10 + [f"test {i % 9}" for i in range(60)])
+    data = replace(data, group=video)
+    clean = data.with_valid_from_test()
+    assert (clean.split[:40] == "train").all() and set(clean.split[40:]) == {"valid", "test"}
+    split = dict(zip(clean.group, clean.split))
+    assert all(clean.split[clean.group == g].tolist() == [s] * int((video == g).sum()) for g, s in split.items())
+    assert sum(s == "valid" for s in split.values()) == 3 and sum(s == "test" for s in split.values()) == 6
+    assert clean.provenance["derived"] == ["3 of the 9 groups of test as valid (seed 0), valid joined to train"]
+    shuffled = data.subset(torch.randperm(100, generator=torch.Generator().manual_seed(0)), "shuffled")
+    again = shuffled.with_valid_from_test()
+    assert dict(zip(again.ids, again.split)) == dict(zip(clean.ids, clean.split))
+    chosen = {tuple(np.unique(video[data.with_valid_from_test(seed=s).split == "valid"])) for s in range(20)}
+    assert len(chosen) > 10 and len({g for groups in chosen for g in groups}) == 9
+    assert len(np.unique(video[data.with_valid_from_test(2 / 3).split == "valid"])) == 6
+    for share in (0.01, 0.99, -1.0):
+        with pytest.raises(DataError, match="of the 9 groups of test are .*; choose another"):
+            data.with_valid_from_test(share)
+    with pytest.raises(DataError, match="no column 'group'"):
+        replace(data, group=None).with_valid_from_test()
+    with pytest.raises(DataError, match="group 'test 4' has rows in test and in another split"):
+        replace(data, group=np.where(video == "valid", "test 4", video)).with_valid_from_test()
+
+
+BCLSTM = Path(os.environ.get("MMLIB_DATA", "")) / "mosi_bclstm.npz"
+
+
+@pytest.mark.skipif(not BCLSTM.exists(), reason="MMLIB_DATA names no folder with mosi_bclstm.npz")
+def test_validation_of_bclstm_without_the_videos_that_trained_its_features():
+    data = archive.read(BCLSTM)
+    clean = data.with_valid_from_test()
+    seen = set(data.ids[data.split != "test"])
+    assert set(clean.ids[clean.split == "train"]) == seen and len(seen) == 1447
+    videos = {s: set(clean.group[clean.split == s]) for s in ("train", "valid", "test")}
+    assert {s: len(v) for s, v in videos.items()} == {"train": 62, "valid": 10, "test": 21}
+    assert len(set.union(*videos.values())) == 93
 
 
 def lacking(data, m, rows):
