@@ -1,6 +1,9 @@
 """`load` recognises the public release at a path and reads it."""
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from mmlib.data import archive
 from mmlib.data.checks import DataError
@@ -21,24 +24,25 @@ def load(path: Path | str, **options) -> Dataset:
     they published others, None where they published none. Pickles are read without running them
     (mmlib.releases.safe_pickle).
 
-    Raises DataError where the path does not exist, no reader fits, or the file differs from the release.
+    Raises DataError where the path does not exist, no reader fits, the reader has no such option, or the file differs from
+    the release.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: there is nothing; python -m mmlib.releases.fetch says where to get each release")
     for reader in FILES:
         if reader.fits(path):
-            return _announced(reader.dataset(path, **options), reader.NAME)
+            return _announced(_read(reader.dataset, path, options, path), reader.NAME)
     if path.is_dir():
         raise DataError(f"{path}: is a folder of none of the releases {', '.join(r.NAME for r in FILES)}")
     with open(path, "rb") as file:
         head = file.read(4)
     if head[:2] == b"PK":
-        return _announced(archive.read(path, **options), "feature archive")
+        return _announced(_read(archive.read, path, options, path), "feature archive")
     content = safe_pickle.load(path)
     for reader in PICKLES:
         if reader.fits(content):
-            data = reader.dataset(content, path, **options)
+            data = _read(reader.dataset, path, options, content, path)
             data.provenance["sha256"] = sha256(path)
             hashes = [r.sha256 for name, r in RELEASES.items() if name.startswith(reader.NAME.lower()) and r.sha256]
             data.provenance["published"] = data.provenance["sha256"] in hashes if hashes else None
@@ -47,6 +51,14 @@ def load(path: Path | str, **options) -> Dataset:
     names = ", ".join(r.NAME for r in PICKLES)
     remedy = "make a Dataset of its arrays and store that with mmlib.data.write"
     raise DataError(f"{path}: is a pickle with {keys}, which is none of the releases {names}; {remedy}")
+
+
+def _read(reader: Callable[..., Dataset], path: Path, options: dict[str, Any], *source: Any) -> Dataset:
+    takes = list(signature(reader).parameters)[len(source) :]
+    for name in options:
+        if name not in takes:
+            raise DataError(f"{path}: its reader has no option {name!r}; it has {', '.join(takes) or 'none'}")
+    return reader(*source, **options)
 
 
 def _announced(data: Dataset, release: str) -> Dataset:
