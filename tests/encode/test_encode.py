@@ -18,6 +18,7 @@ from mmlib.encode.encode import encode, main
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
 from mmlib.encode.manifest import manifest
 from tests.encode.conftest import WORDS
+from tests.releases import test_mintrec
 
 SPLITS = ["train", "train", "train", "valid", "test", "test"]
 FIELDS = ["id", "text", "image", "label", "split"]
@@ -666,3 +667,15 @@ def test_one_command_from_raw_mmimdb_to_an_archive(tmp_path, tiny_clip):
         "1 films have no image",
         "image: 1 of 5 could not be read and count as missing",
     ]
+
+
+def test_the_readme_makes_text_features_of_mintrec(tmp_path, tiny_bert, monkeypatch):
+    readme = (Path(__file__).parents[2] / "data" / "README.md").read_text()
+    (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "data").mkdir()
+    test_mintrec.write(tmp_path / "data" / "mintrec")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("bert-base-uncased", tiny_bert).replace("max_tokens=30", "max_tokens=12"), {})
+    data = read(tmp_path / "data" / "mintrec_bert.npz")
+    assert data.dims == {"text": 8, "audio": 768, "vision": 256} and data.contextual == ("text", "audio")
+    assert data.ids.tolist() == test_mintrec.IDS and data.observed["text"].sum(1).min() >= 2

@@ -1,6 +1,8 @@
 """A spoilt manifest is a clear error or rows that make sense, nothing else."""
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,3 +54,22 @@ def test_any_mutation_is_refused_or_makes_sense(folder):
         files = [f for m in ("image", "audio") for f in rows.contents.get(m, ()) if f is not None]
         assert all(f.is_relative_to(folder) and ".." not in f.parts for f in files)
     assert 10 < read < 490
+
+
+def test_the_manifest_of_the_readme(tmp_path):
+    readme = Path(__file__).parents[2] / "data" / "README.md"
+    (content,) = re.findall(r"```csv\n(.*?)```", readme.read_text(), re.DOTALL)
+    (tmp_path / "manifest.csv").write_text(content)
+    (tmp_path / "posters").mkdir()
+    for name in re.findall(r"posters/\d+\.jpg", content):
+        (tmp_path / name).write_bytes(b"no picture, but a file")
+    rows = manifest(tmp_path / "manifest.csv")
+    assert rows.task == "multilabel" and rows.label_names == ("Comedy", "Drama", "Horror", "War") and not rows.lost
+    assert rows.ids == ["0000001", "0000002", "0000003", "0000004"] and rows.split == [
+        "train",
+        "train",
+        "valid",
+        "test",
+    ]
+    assert [text is None for text in rows.contents["text"]] == [False, False, False, True]
+    assert [file is None for file in rows.contents["image"]] == [False, False, True, False]

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,17 @@ def test_options_reach_the_reader(tmp_path):
     assert load(path, text="ids").dims["text"] == 1
 
 
+def test_an_option_that_the_reader_lacks_is_named(tmp_path):
+    films = synthetic.like("mmimdb", dim=4).sample({"train": 5, "valid": 2, "test": 2})
+    for path, has in (
+        (write(films, tmp_path / "films.npz"), "memory, cache"),
+        (pickled(releases.mmsa(), tmp_path / "aligned_50.pkl"), "text"),
+        (pickled(releases.mult(), tmp_path / "mosi_data.pkl"), "none"),
+    ):
+        with pytest.raises(DataError, match=rf"{path.name}: its reader has no option 'fold'; it has {has}$"):
+            load(path, fold=2)
+
+
 def test_folders_and_archives(tmp_path):
     mmin.write(tmp_path / "mmin")
     assert load(tmp_path / "mmin", fold=2).provenance["release"] == "MMIN"
@@ -80,3 +93,11 @@ def test_what_is_none_of_them(tmp_path):
     with pytest.raises(DataError, match="posix.system|os.system"):
         load(pickled({"train": Hostile(tmp_path / "canary")}, tmp_path / "hostile.pkl"))
     assert not (tmp_path / "canary").exists()
+
+
+def test_the_readme_reads_the_papers_files_where_fetch_puts_them():
+    readme = (Path(__file__).parents[2] / "data" / "README.md").read_text()
+    rows = re.findall(r"\| `(\w+)` \| `load\(\"data/([^\"]+)\"", readme)
+    assert len(rows) == 8
+    for name, path in rows:
+        assert RELEASES[name].file == path or path.endswith(".npz"), name
