@@ -37,7 +37,8 @@ def worth(values: pd.DataFrame, unit: str, ceiling: str | None = None) -> Figure
         panel.bar(places, middle, width, color=color, lw=0.3, label=method, **stripes)
         panel.vlines(places, middle - spread, middle + spread, color="0.25", lw=0.8)
         unknown = places[middle.isna()]
-        panel.plot(unknown, 0 * unknown, ls="none", marker="x", ms=4, color=color, clip_on=False, zorder=3)
+        if len(unknown):
+            panel.plot(unknown, 0 * unknown, ls="none", marker="x", ms=4, color=color, clip_on=False, zorder=3)
     if ceiling is not None:
         panel.hlines(mean.loc[ceiling], at - 0.45, at + 0.45, color="black", lw=1.2, label=ceiling)
     panel.axhline(0, color="0.4", lw=0.8)

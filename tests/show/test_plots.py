@@ -601,7 +601,7 @@ def test_worth_draws_a_bar_per_method_and_modality_and_the_oracle_across():
     np.testing.assert_allclose(np.diff([line[:, 1] for line in deviations[0]])[:, 0], 2 * 0.2 / 2**0.5)
     assert [line[0, 1] for line in oracle] == pytest.approx([2.1, 3.1, 4.1])
     crosses = [line.get_xydata().tolist() for line in panel.lines if line.get_marker() == "x"]
-    assert crosses == [[], [[pytest.approx(1.2), 0]]]
+    assert crosses == [[[pytest.approx(1.2), 0]]]
     assert [t.get_text() for t in panel.get_xticklabels()] == ["text", "audio", "total"]
     assert panel.get_ylabel() == "worth, points of UA\n(mean ± std)" and set(legend(figure)) == {"A", "B", "oracle"}
     assert show.worth(worths(["A"], seeds=1), "points").axes[0].get_ylabel() == "worth, points"
