@@ -1,4 +1,4 @@
-"""Differences between systems with their intervals, paired over seeds."""
+"""Differences between systems with their intervals over seeds and test rows, and what would make them narrower."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,9 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from mmlib import metrics
+
+_MOST_SEEDS = 100_000
 
 
 def corrected_interval(
@@ -27,50 +29,107 @@ def corrected_interval(
 
 
 class Difference(NamedTuple):
-    """A mean paired difference over seeds, positive where the first system is better; its interval is mean ± half."""
+    """A mean paired difference, positive where the first system is better; its interval is mean ± half.
+
+    deviation: between seeds. by_rows: standard deviation of the mean over resamples of the test rows; nan where the
+    interval is over seeds alone or over folds. ratio: as for `paired`.
+    """
 
     metric: str
     mean: float
     deviation: float
     seeds: int
     half: float
+    by_rows: float = np.nan
+    confidence: float = 0.95
+    ratio: float = 0.0
 
     @property
     def side(self) -> int:
         """1: the first system is better, -1: the second is, 0: the interval contains 0."""
         return int(self.mean > self.half) - int(-self.mean > self.half)
 
+    @property
+    def largest(self) -> float:
+        """The size of the largest effect that the interval contains."""
+        return abs(self.mean) + self.half
+
     def __str__(self) -> str:
+        basis = " (folds)" if self.ratio else " (seeds alone)" if np.isnan(self.by_rows) else ""
         if self.metric == "mae":
-            return f"{self.mean:+.3f} ± {self.half:.3f} mae"
-        return f"{self.mean * 100:+.1f} ± {self.half * 100:.1f} points of {self.metric}"
+            return f"{self.mean:+.3f} ± {self.half:.3f} mae{basis}"
+        return f"{self.mean * 100:+.1f} ± {self.half * 100:.1f} points of {self.metric}{basis}"
 
 
 def paired(
-    a: pd.Series, b: pd.Series | float, metric: str = "score", confidence: float = 0.95, ratio: float = 0.0
+    a: pd.Series | pd.DataFrame,
+    b: pd.Series | pd.DataFrame | float,
+    metric: str = "score",
+    confidence: float = 0.95,
+    ratio: float = 0.0,
 ) -> Difference:
-    """System a against system b, paired by seed, with the interval of Student's t.
+    """System a against system b, paired by seed and, where the replicates are there, by test row.
 
-    a, b: scores by seed, as of `rows.score` or from `ranks.blocks(rows, per="seed")`; b may be one number for all seeds.
+    a, b: scores by seed as of `rows.score`, or with replicates as of `rows.sampled`; b may be one number for all seeds.
     metric: lower is better for mae, higher for every other name. ratio: test rows per training row where the seeds are
-    folds, else 0. The interval holds for other seeds on the same rows, not for other rows or data sets.
+    folds, else 0; folds have `corrected_interval`.
+
+    The variance of the mean over S seeds is s^2 / S for the seeds plus the variance of the mean over resamples of the test
+    rows, which are the same for both systems; Student's t with Welch and Satterthwaite's degrees, S - 1 for the seeds and
+    infinite for the rows. What seeds and rows do only together is in both parts, so the interval is rather too wide (Owen:
+    The Pigeonhole Bootstrap, 2007). Without replicates the interval holds for other seeds on the same rows.
     Raises ValueError where a and b have other seeds, fewer than two, or a score that is not finite.
     """
-    if isinstance(b, pd.Series) and set(a.index) != set(b.index):
+    if not isinstance(b, (int, float)) and set(a.index) != set(b.index):
         raise ValueError(f"cannot pair seeds {sorted(a.index)} with seeds {sorted(b.index)}")
     if len(a) < 2:
         raise ValueError(f"an interval needs two seeds, got {len(a)}")
-    gain = (a - b) * (1 if metrics.better(metric, 1.0, 0.0) else -1)
+    a, b = (x.to_frame(0) if isinstance(x, pd.Series) else x for x in (a, b))
+    gains = (a - b) * (1 if metrics.better(metric, 1.0, 0.0) else -1)
+    gain = gains[0].to_numpy()
     if not np.isfinite(gain).all():
         raise ValueError(f"an interval needs finite differences, got {gain.tolist()}")
-    low, high = corrected_interval(gain.to_numpy(), ratio, confidence)
-    return Difference(metric, float(gain.mean()), float(gain.std()), len(gain), (high - low) / 2)
+    replicates = gains.drop(columns=0).to_numpy().mean(0)
+    mean, deviation, seeds = float(gain.mean()), float(gain.std(ddof=1)), len(gain)
+    if ratio:
+        low, high = corrected_interval(gain, ratio, confidence)
+        return Difference(metric, mean, deviation, seeds, (high - low) / 2, np.nan, confidence, ratio)
+    by_rows = float(replicates.std(ddof=1)) if len(replicates) > 1 else np.nan
+    half = float(_half(deviation, np.array(seeds), 0.0 if np.isnan(by_rows) else by_rows, confidence))
+    return Difference(metric, mean, deviation, seeds, half, by_rows, confidence)
 
 
-def best(
-    first: pd.Series, rivals: Mapping[str, pd.Series], metric: str, ratio: float = 0.0
-) -> tuple[int, dict[str, Difference]]:
-    """1: better than every rival, -1: some rival is better, 0: neither; and the differences, 95 % sure all together."""
-    gains = {name: paired(first, rival, metric, 1 - 0.05 / len(rivals), ratio) for name, rival in rivals.items()}
-    sides = {d.side for d in gains.values()}
-    return (-1 if -1 in sides else int(sides == {1})), gains
+def _half(deviation: float, seeds: Float[np.ndarray, "..."], by_rows: float, confidence: float) -> np.ndarray:
+    of_seeds, of_rows = deviation**2 / seeds, by_rows**2
+    # Without any deviation between seeds the degrees are infinite.
+    degrees = (seeds - 1) * (1 + of_rows / of_seeds) ** 2 if deviation else np.inf
+    return t.ppf((1 + confidence) / 2, degrees) * np.sqrt(of_seeds + of_rows)
+
+
+def seeds_for(difference: Difference, half: float) -> int | None:
+    """The seeds with which mean ± `half` would be the interval, if seeds and rows vary as they did.
+
+    None where no number of seeds is enough: the test rows alone make it wider, or the seeds are folds.
+    """
+    if difference.ratio or rows_for(difference, half) >= 1:
+        return None
+    seeds = np.arange(2, _MOST_SEEDS)
+    rows = 0.0 if np.isnan(difference.by_rows) else difference.by_rows
+    enough = _half(difference.deviation, seeds, rows, difference.confidence) <= half
+    return int(seeds[enough.argmax()]) if enough.any() else None
+
+
+def rows_for(difference: Difference, half: float) -> float:
+    """The test rows that mean ± `half` needs even from endless seeds, as a multiple of the rows that were there.
+
+    0 without replicates of the rows.
+    """
+    by_rows = 0.0 if np.isnan(difference.by_rows) else difference.by_rows
+    return float((norm.ppf((1 + difference.confidence) / 2) * by_rows / half) ** 2)
+
+
+def against(
+    first: pd.Series | pd.DataFrame, rivals: Mapping[str, pd.Series | pd.DataFrame], metric: str, ratio: float = 0.0
+) -> dict[str, Difference]:
+    """One system against several, 95 % sure all together (Bonferroni); arguments and errors as of `paired`."""
+    return {name: paired(first, rival, metric, 1 - 0.05 / len(rivals), ratio) for name, rival in rivals.items()}

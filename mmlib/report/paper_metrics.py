@@ -32,6 +32,16 @@ def relative_error(full: float, missing: float) -> float:
     return (full - missing) / missing * 100 if missing else math.inf
 
 
+def least_f1_samples(f1_micro: float, labels_per_row: float) -> float:
+    """The smallest F-samples that predictions with this micro-F1 can have, where every row has a true label.
+
+    labels_per_row: mean number L of true labels. f1_micro: above 0.
+    With w wrong cells per row and TP <= L right labels, micro-F1 = 2 TP / (2 TP + w), so that w <= 2 L (1 - F1) / F1. A
+    row without a wrong cell has an F1 of 1, and a wrong cell costs its row at most 1: the mean is at least 1 - w.
+    """
+    return max(0.0, 1 - 2 * labels_per_row * (1 - f1_micro) / f1_micro)
+
+
 def equation_7(right: torch.Tensor, size: torch.Tensor, weights: torch.Tensor) -> float:
     """ADMC's WA as printed in Eq 7; it can exceed 1.
 

@@ -17,16 +17,15 @@ from scipy.stats import chi2, f, studentized_range
 
 from mmlib.metrics import better
 from mmlib.report.intervals import paired
+from mmlib.report.needs import CLEAN, HEADROOM
 from mmlib.report.published import DROPOUT
-from mmlib.report.rows import AVAILABLE, Rows, main_metric
+from mmlib.report.rows import AVAILABLE, Rows, main_metric, unflagged
 
 _LEVEL = 0.05
 _DIGITS = 12  # scores this close are tied: the same seeds averaged in another order differ in the last bit
 _PRIOR = 0.5  # weight of the pseudo-observation; each block has weight 1
 
-ANEW = {"ADMC": "ADMC (being measured anew)"}
-"""Method of `results("compare")` -> its name in tables until it is measured anew: its training stopped too early."""
-_NO_RIVALS = ("prior", DROPOUT, *ANEW, *ANEW.values())
+_NO_RIVALS = ("prior", DROPOUT)
 _COSTS = {  # metric -> what it is, decimals
     "train_cpu_seconds": ("training, CPU seconds", 1), "steps": ("optimiser steps", 0), "step_cpu_ms": ("a step, CPU ms", 1),
     "parameters": ("parameters", 0),
@@ -123,13 +122,36 @@ def competing(rows: Rows) -> Rows:
     return rows[rows["condition"].str.fullmatch(f"{AVAILABLE}|complete")]
 
 
+def voting(rows: Rows) -> tuple[Rows, pd.DataFrame]:
+    """The rows of `results("compare")` that may be ranked, and what was left out: data set, condition, seeds, why.
+
+    A seed in which a competing system has a flag is left out for all systems of the data set, because blocks are compared
+    whole. Left out are also data sets whose validation is contaminated, and conditions under which completion has no room.
+    """
+    flagged = rows[rows["flags"] != ""]
+    lines, keep = [], pd.Series(True, index=rows.index)
+    for (dataset, seed), part in _ranked(flagged).groupby(["dataset", "seed"], sort=False):
+        systems = (part["method"] + ": " + part["flags"]).unique()
+        lines.append((dataset, "all", str(seed), "; ".join(systems)))
+        keep &= (rows["dataset"] != dataset) | (rows["seed"] != seed)
+    for (dataset, condition), part in competing(rows).groupby(["dataset", "condition"], sort=False):
+        if reason := next(filter(None, (need.lacks(rows, dataset, [condition]) for need in (CLEAN, HEADROOM))), ""):
+            lines.append((dataset, condition, "all", reason))
+            keep[part.index] = False
+    return unflagged(rows[keep]), pd.DataFrame(lines, columns=["data set", "condition", "seeds", "why"])
+
+
+def _ranked(rows: Rows) -> Rows:
+    return rows[~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))]
+
+
 def comparison(rows: Rows, per: str = "condition") -> dict[str, pd.DataFrame]:
     """The blocks of `results("compare")`, by title. SMCIR, which needs text, is in the first table alone.
 
     Rows are those of `competing`, without systems of a single modality, all zeros and the oracle. per: as in `blocks`.
+    What should not count, `voting` leaves out beforehand.
     """
-    rows = competing(rows)
-    rows = rows[~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))]
+    rows = _ranked(competing(rows))
     with_text, smcir = rows["condition"].isin(["complete", "available(text)"]), rows["method"].str.startswith("SMCIR")
     return {
         "text is there, all methods": blocks(rows[with_text], per=per),
@@ -253,7 +275,7 @@ def learned(table: pd.DataFrame, by_seed: pd.DataFrame) -> pd.DataFrame:
 def chances(table: pd.DataFrame, rope: float) -> pd.DataFrame:
     """Per method the probabilities of `signed_rank` against DROPOUT: better, equal, worse.
 
-    table: from `relative`; rope in its units. The prior and what is measured anew have no line.
+    table: from `relative`; rope in its units. The prior has no line.
     """
     lines = {m: signed_rank(table[m], table[DROPOUT], rope)._asdict() for m in table if m not in _NO_RIVALS}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
@@ -263,14 +285,14 @@ def tally(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Per method the number of blocks in which its 95 % interval over seeds against DROPOUT is above, around or below 0.
 
     tables: `comparison(rows, per="seed")`; a method of both tables counts in the second, which has more blocks. The prior
-    and what is measured anew have no line.
+    has no line.
     """
     lines = {}
     for table in tables.values():
         groups = [block for _, block in table.groupby(level=["dataset", "condition"])]
         for method in (m for m in table if m not in _NO_RIVALS):
             sides = [paired(block[method], block[DROPOUT]).side for block in groups]
-            counts = {"better": sides.count(1), "undecided": sides.count(0), "worse": sides.count(-1)}
+            counts = {"better": sides.count(1), "interval contains 0": sides.count(0), "worse": sides.count(-1)}
             lines[method] = {"blocks": len(sides), **counts}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 

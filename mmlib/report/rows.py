@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from mmlib import metrics
 from mmlib.models.simc import SIMC_CONFIGURATIONS
@@ -19,10 +21,22 @@ AVAILABLE = r"available\([^)]*\)"
 AVERAGE = "average over missing"
 FOLDS = "iemocap, folds"
 RUN = ["method", "variant", "seed"]
+COLUMNS = (
+    "paper", "dataset", "features", "role", "method", "variant", "protocol", "condition", "metric", "seed", "value", "flags",
+    "commit", "data", "run", "study", "line",
+)  # fmt: skip
+"""Of `results`; study and line are the place of the row, by which its replicates are found."""
 
 
 class MissingRows(LookupError):
-    """A table, figure or verdict needs rows that data/results or data/reported lack; the message names them."""
+    """A table, figure or verdict needs rows that data/results or data/reported lack; the message names them.
+
+    system: of the rows that data/results lack.
+    """
+
+    def __init__(self, message: str, system: SystemName = ("", "")):
+        super().__init__(message)
+        self.system = system
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class Corpus:
     same_unit: its labels are in the published unit, so that mean absolute errors may be subtracted. folds: the papers in
     whose rows each seed is another fold. missing: regular expression of the conditions over which the paper averages.
     complete: the condition under which nothing is missing; empty where there is none.
+    sequences: the modalities with more than one frame. contextual: a frame of them that is hidden after encoding is told
+    by its neighbours. contaminated: the features were trained with the labels of the validation rows.
     """
 
     description: str
@@ -42,30 +58,59 @@ class Corpus:
     folds: tuple[str, ...] = ()
     missing: str = AVAILABLE
     complete: str = "complete"
+    sequences: tuple[str, ...] = ()
+    contextual: bool = False
+    contaminated: bool = False
+
+    @property
+    def one_frame(self) -> bool:
+        """Every modality is a single vector."""
+        return not self.sequences
 
 
+_CONFIGURATIONS = {"missing": "|".join(SIMC_CONFIGURATIONS[1:]), "complete": SIMC_CONFIGURATIONS[0]}
+_THREE = ("text", "audio", "vision")
 CORPORA = {
     "mmimdb_subset": Corpus(
-        "MM-IMDb films whose poster and plot are public, 17 MovieLens genres", "mmimdb",
-        missing="|".join(SIMC_CONFIGURATIONS[1:]), complete=SIMC_CONFIGURATIONS[0],
+        "MM-IMDb films whose poster and plot are public, 17 MovieLens genres", "mmimdb_subset", **_CONFIGURATIONS
     ),
-    "mosi": Corpus("MOSI clips, no video", "mosi"),
-    "mosi_bclstm": Corpus("MOSI clips as vectors, text and video trained with labels", "mosi_bclstm"),
+    "mmimdb_genres": Corpus(
+        "MM-IMDb films whose poster and plot are public, 21 genres of IMDb", "mmimdb_genres", **_CONFIGURATIONS
+    ),
+    "sarcasm": Corpus("posts of text and image, sarcastic or not", "sarcasm", is_published=False, **_CONFIGURATIONS),
+    "synthetic mmimdb": Corpus(
+        "synthetic films in the form of MM-IMDb", "synthetic", is_published=False, **_CONFIGURATIONS
+    ),
+    "mosi_words": Corpus("MOSI clips, static word pieces, no video", "mosi_words", sequences=("text",)),
+    "mosi_mpnet": Corpus("MOSI clips, contextual tokens, no video", "mosi_mpnet", sequences=("text",), contextual=True),
+    "mosi_bclstm": Corpus("MOSI clips as vectors, text and video trained with labels", "mosi_bclstm", contaminated=True),
     "mmmo": Corpus(
         "spoken film reviews (ICT-MMMO), labels from 1 to 5", "mmmo",
-        is_published=False, same_unit=False, folds=("smcir",),
+        is_published=False, same_unit=False, folds=("smcir",), sequences=_THREE,
+    ),
+    "synthetic reviews": Corpus(
+        "synthetic clips in which every modality matters", "synthetic", is_published=False, sequences=_THREE
     ),
     "iemocap": Corpus("IEMOCAP utterances, session 5 for test, no video", "iemocap"),
     FOLDS: Corpus("IEMOCAP utterances, each session once for test, no video", "iemocap_folds", folds=("admc",)),
     "iemocap, binary": Corpus(
         "IEMOCAP utterances, two classes, no video", "iemocap_binary", missing=r"rate\(0\.\d+\)", complete="rate(0)"
     ),
-    "mintrec_text": Corpus("MIntRec scenes, text alone", "mintrec", complete=""),
-    "synthetic mosi": Corpus("synthetic clips in the form of MOSI", "synthetic", is_published=False),
+    "iemocap, one vs rest": Corpus("IEMOCAP utterances, four yes or no problems, no video", "iemocap"),
+    "iemocap_mpnet": Corpus("IEMOCAP utterances, sentence vectors of MPNet, no video", "iemocap_mpnet"),
+    "avdigits": Corpus("spoken and written digits", "avdigits", is_published=False, sequences=("audio",)),
+    "mintrec_mpnet": Corpus(
+        "MIntRec scenes, text alone", "mintrec_mpnet", complete="", sequences=("text",), contextual=True
+    ),
     "synthetic iemocap": Corpus("synthetic clips in the form of IEMOCAP", "synthetic", is_published=False),
 }  # fmt: skip
 """Our data sets by their name in data/results; the five folds of IEMOCAP are one."""
 COMPLETE = {corpus.complete for corpus in CORPORA.values()}
+
+
+def corpus(dataset: str) -> Corpus:
+    """The corpus of a data set, also of one that has some of its modalities: 'mosi_bclstm, text + audio'. Or a KeyError."""
+    return CORPORA[dataset if dataset in CORPORA else dataset.partition(",")[0]]
 
 
 def reported(paper: str) -> Rows:
@@ -74,8 +119,61 @@ def reported(paper: str) -> Rows:
 
 
 def results(paper: str) -> Rows:
-    """Our committed rows for a paper (data/results): one per run and metric."""
-    return _read(ROOT / "data" / "results" / f"{paper}.csv").fillna({"variant": ""})
+    """Our committed test rows for a paper, of all its studies (data/results/<paper>_*.csv): one per run and metric.
+
+    Columns as `COLUMNS`, also where there are no rows. Each fold of IEMOCAP is a seed of FOLDS.
+    """
+    rows = _committed(paper)
+    rows = rows[rows["role"] == "test"].reset_index(drop=True)
+    fold = rows["dataset"].str.extract(r"^iemocap, fold (\d+)$", expand=False)
+    dataset, seed = rows["dataset"].mask(fold.notna(), FOLDS), fold.fillna(rows["seed"]).astype(int)
+    return rows.assign(dataset=dataset, seed=seed)
+
+
+def trials(paper: str) -> Rows:
+    """The rows of the settings that were tried on validation, the chosen ones included (their role is 'chosen')."""
+    rows = _committed(paper)
+    return rows[rows["role"] != "test"].reset_index(drop=True)
+
+
+def unflagged(rows: Rows) -> Rows:
+    """The rows that may be ranked and judged: not of a system that was trained too short or learned nothing."""
+    return rows[rows["flags"] == ""]
+
+
+def replicates(rows: Rows) -> Float[np.ndarray, "n R"]:
+    """The value of each row of `results` on R resamples of its test rows (`metrics.replicates`), nan where none is kept."""
+    values = np.full((len(rows), metrics.RESAMPLES), np.nan)
+    for study, lines in pd.Series(np.arange(len(rows)), index=rows["study"]).groupby(level=0):
+        kept = _deviations(_place(study).with_suffix(".npz"))
+        for place, line, value in zip(lines, rows["line"].iloc[lines], rows["value"].iloc[lines]):
+            if line in kept:
+                values[place] = value + kept[line] / 1e4
+    return values
+
+
+def _committed(paper: str) -> Rows:
+    frames = [
+        _read(path).rename_axis("line").reset_index().assign(study=path.stem)
+        for path in sorted((ROOT / "data" / "results").glob(f"{paper}_*.csv"))
+    ]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+    return rows[list(COLUMNS)].fillna({"variant": "", "flags": ""})
+
+
+def _place(study: str) -> Path:
+    return ROOT / "data" / "results" / f"{study}.csv"
+
+
+def _deviations(path: Path) -> dict[int, np.ndarray]:
+    """Line of a study's table -> 1e4 * (replicate - value)."""
+    return _load_once(path, path.stat().st_mtime_ns) if path.exists() else {}
+
+
+@lru_cache(maxsize=16)
+def _load_once(path: Path, changed: int) -> dict[int, np.ndarray]:
+    with np.load(path) as archive:
+        return dict(zip(archive["row"].tolist(), archive["deviation"]))
 
 
 def _read(path: Path) -> Rows:
@@ -84,24 +182,34 @@ def _read(path: Path) -> Rows:
 
 @cache
 def _read_once(path: Path, changed: int) -> Rows:
-    return pd.read_csv(path, dtype={"table": str, "variant": str})
+    return pd.read_csv(path, dtype={"table": str, "variant": str, "flags": str})
 
 
 def measured(paper: str, dataset: str) -> Rows:
-    """Our committed rows on one data set of CORPORA. The folds of IEMOCAP are its seeds.
+    """Our committed rows on one data set of CORPORA.
 
-    MIntRec has text alone here, so that what our rows call complete is the paper's {T}. KeyError where there are no rows.
+    Of SIM-C those that were trained under the condition of their test, as in the paper. MIntRec has text alone here, so
+    that what our rows call complete is the paper's {T}. KeyError where there are no rows.
     """
     rows = results(paper)
-    if dataset == FOLDS:
-        fold = rows["dataset"].str.extract(r"^iemocap, fold (\d+)$", expand=False).dropna().astype(int)
-        rows = rows.loc[fold.index].assign(seed=fold, dataset=FOLDS)
     rows = rows[rows["dataset"] == dataset]
+    if paper == "simc":
+        rows = matched(rows)
     if rows.empty:
-        raise KeyError(f"data/results/{paper}.csv has no rows on {dataset!r}")
-    if dataset == "mintrec_text":
+        raise KeyError(f"data/results/{paper}_*.csv have no rows on {dataset!r}")
+    if dataset == "mintrec_mpnet":
         rows = rows.assign(condition=rows["condition"].replace("complete", "available(text)"))
     return rows
+
+
+def matched(rows: Rows) -> Rows:
+    """The rows of systems that were trained under the condition under which they are tested."""
+    return rows[rows["protocol"] == rows["condition"]]
+
+
+def trained_complete(rows: Rows) -> Rows:
+    """The rows of systems that were trained on complete rows, whatever is missing at test."""
+    return rows[rows["protocol"].isin(COMPLETE)]
 
 
 def main_metric(rows: Rows, dataset: str) -> str:
@@ -144,21 +252,43 @@ def scores(rows: Rows, metric: str) -> pd.DataFrame:
 
 def by_seed(rows: Rows, dataset: str, system: SystemName, metric: str, conditions: Sequence[str]) -> pd.DataFrame:
     """The scores of one system: a line per seed, a column per condition. Raises MissingRows where a row is absent."""
-    method, variant = system
-    wide = scores(rows[(rows["dataset"] == dataset) & (rows["method"] == method)], metric)
-    wide = wide[wide.index.get_level_values("variant") == variant].droplevel(["method", "variant"])
-    wide = wide.reindex(columns=list(conditions))
+    wide = scores(_of(rows, dataset, system), metric).droplevel(["method", "variant"]).reindex(columns=list(conditions))
     for condition in conditions:
         if wide.empty or wide[condition].isna().any():
-            paper = "".join(rows["paper"].unique())
-            cell = f"{metric} of {method!r}, variant {variant!r}, under {condition!r} on {dataset!r}, for at least one seed"
-            raise MissingRows(f"data/results/{paper}.csv: {paper} lacks {cell}; run its study and collect the rows")
+            raise absent(rows, dataset, system, f"{metric} under {condition!r}, for at least one seed")
     return wide
 
 
 def score(rows: Rows, dataset: str, system: SystemName, metric: str, conditions: Sequence[str]) -> pd.Series:
     """The mean of one system over conditions, per seed (index). Raises MissingRows as `by_seed` does."""
     return by_seed(rows, dataset, system, metric, conditions).mean(axis=1)
+
+
+def sampled(rows: Rows, dataset: str, system: SystemName, metric: str, conditions: Sequence[str]) -> pd.DataFrame:
+    """The mean of one system over conditions: a line per seed, column 0 the score, 1 to R that of each resample of its test
+    rows, nan where those are not kept. Sums and differences are thus taken of scores and replicates alike.
+
+    Raises MissingRows as `by_seed` does.
+    """
+    means = score(rows, dataset, system, metric, conditions).sort_index()
+    part = _of(rows, dataset, system)
+    part = part[(part["metric"] == metric) & part["condition"].isin(conditions)].sort_values("seed")
+    values = replicates(part).reshape(len(means), len(conditions), -1).mean(1)
+    return pd.DataFrame(np.column_stack([means, values]), index=means.index)
+
+
+def absent(rows: Rows, dataset: str, system: SystemName, what: str) -> MissingRows:
+    """The error that names absent rows of a system."""
+    paper, (method, variant) = "".join(rows["paper"].unique()), system
+    cell = f"{paper} lacks {what} of {method!r}, variant {variant!r}, on {dataset!r}"
+    return MissingRows(f"data/results: {cell}; run its study and collect the rows", system)
+
+
+def _of(rows: Rows, dataset: str, system: SystemName) -> Rows:
+    """The best single modality is one system, whichever modality its variant names."""
+    method, variant = system
+    own = (rows["dataset"] == dataset) & (rows["method"] == method)
+    return rows[own] if method == "best single modality" else rows[own & (rows["variant"] == variant)]
 
 
 def mean_text(values: Iterable[float], digits: int) -> str:

@@ -4,39 +4,62 @@
     report.page("umdf")
 
 A judge reads our rows (data/results) and the paper's printed numbers (data/reported), or computes on a small tensor with the
-project's own code. No measured number is typed in, and no verdict except those that were withdrawn. The verdicts:
+project's own code. No measured number and no verdict is typed in. The verdicts:
 
   holds, does not hold           by the paper's own tables, its definitions or a general argument, on any features
   ... on other features          by our measurement; features, splits and network sizes are not the paper's
-  undecided on other features    the difference is within the noise, or the data sets disagree
-  cannot be checked              something is missing, which the evidence names
-  is being measured anew         our numbers do not support a verdict; the evidence says what is measured anew and why
+  no effect larger than stated   every interval lies between -x and x; the evidence states x
+  undecidable with what is there the evidence says which effects are excluded, and how many seeds or test rows would decide
+  cannot be checked              no data set can vote; the evidence says why, or which study makes the rows
 
-Our systems are compared by pairs over seeds (same masks, same seed of weights and batches): the mean difference and its
-two-sided t-interval at 95 %, in the task's main metric (`metrics.PRIMARY`), positive where the claim's side is better. A
-data set is for the claim if the whole interval is above 0, and against the claim if the whole interval is below 0. A claim
-holds if some data set is for it and none against it, does not hold in the opposite case, and is undecided otherwise. A
-claim to be the best has one interval per rival, at 95 % for all together (Bonferroni): a data set is for the claim if the
-method is better than every rival, against it if any rival is better. There is no correction for several data sets. Where
-seeds are folds, which share training rows, the interval is corrected (`intervals.corrected_interval`). Synthetic clips are
-shown where there are any, and have no vote. A claim about systems that are not built here is judged by the arithmetic of
-the paper's table alone.
+Our systems are compared by pairs over seeds and test rows (`intervals.paired`): the mean difference and its interval at
+95 %, in the task's main metric (`metrics.PRIMARY`), positive where the claim's side is better. A data set is for the claim
+if the whole interval is above 0, and against the claim if the whole interval is below 0. The x of a data set is the effect
+that the paper prints, where it prints one in the same metric for the same corpus, else `MARGIN`. Seeds would decide with an
+interval of ± x / 2, which excludes either 0 or x. A claim holds if some data set is for it and none against it, and does not
+hold in the opposite case. A claim against several rivals has one interval per rival, at 95 % for all together (Bonferroni):
+a data set is for the claim if the method is better than every rival, against it if any rival is better. There is no
+correction for several data sets.
+
+A data set votes where it has what the claim needs (`mmlib.report.needs`); others stand in the evidence with the reason.
+Rows of systems with a flag, such as training that ended at its limit, do not count. Where seeds are folds, which share
+training rows, the interval is corrected (`intervals.corrected_interval`). A verdict that synthetic data alone carry says so.
+A claim about systems that are not built here is judged by the arithmetic of the paper's table alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mmlib.report.intervals import Difference, paired
-from mmlib.report.published import DROPOUT
-from mmlib.report.rows import CORPORA, Rows, SystemName, fold_ratio, main_metric, missing_conditions, score
+import pandas as pd
+
+from mmlib.metrics import better
+from mmlib.report.intervals import Difference, against, rows_for, seeds_for
+from mmlib.report.needs import Need
+from mmlib.report.published import BASELINES
+from mmlib.report.rows import (
+    AVERAGE,
+    CORPORA,
+    MissingRows,
+    Rows,
+    SystemName,
+    absent,
+    fold_ratio,
+    grid,
+    main_metric,
+    missing_conditions,
+    sampled,
+    score,
+    unflagged,
+)
 
 HOLDS, FAILS = "holds", "does not hold"
 HOLDS_HERE, FAILS_HERE = "holds on other features", "does not hold on other features"
-UNDECIDED, UNCHECKED = "undecided on other features", "cannot be checked"
-MEASURED_ANEW = "is being measured anew"
-VERDICTS = (HOLDS, HOLDS_HERE, FAILS, FAILS_HERE, UNDECIDED, UNCHECKED, MEASURED_ANEW)
-BASELINE = (DROPOUT, "")
+NO_LARGER = "no effect larger than stated"
+UNDECIDABLE, UNCHECKED = "undecidable with what is there", "cannot be checked"
+VERDICTS = (HOLDS, HOLDS_HERE, FAILS, FAILS_HERE, NO_LARGER, UNDECIDABLE, UNCHECKED)
+MARGIN = {"mae": 0.02}
+"""The smallest effect that matters where the paper prints none; 0.01, one point, for every other metric."""
 
 
 class Judgement(NamedTuple):
@@ -44,74 +67,302 @@ class Judgement(NamedTuple):
     evidence: str
 
 
-Judge = Callable[[Rows, Rows], Judgement]
-"""(our rows of the paper as `rows.results`, its printed numbers as `rows.reported`) -> verdict and evidence."""
+class Case(NamedTuple):
+    """What a judge reads.
+
+    ours, printed: as of `rows.results` without flagged rows, and of `rows.reported`. flagged: the rows left out. needs: what
+    a data set must have to vote.
+    """
+
+    paper: str
+    ours: Rows
+    printed: Rows
+    flagged: Rows
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper claims, in our words; where: the parts of the paper that state it, separated by '; '."""
+    """What a paper claims, in our words; where: the parts of the paper that state it, separated by '; '.
+
+    needs: what a data set must have to vote on it.
+    """
 
     where: str
-    judge: Judge
+    judge: Callable[[Case], Judgement]
     text: str
+    needs: tuple[Need, ...] = ()
+
+    def judged(self, paper: str, ours: Rows, printed: Rows) -> Judgement:
+        """ours, printed: as of `rows.results` and `rows.reported`."""
+        flagged = ours[ours["flags"] != ""]
+        return self.judge(Case(paper, unflagged(ours), printed, flagged, self.needs))
 
 
-def vote(sides: Iterable[int]) -> str:
-    """The verdict of several data sets: for the claim 1, against it -1, neither 0."""
-    sides = set(sides)
-    if (1 in sides) == (-1 in sides):
-        return UNDECIDED
-    return HOLDS_HERE if 1 in sides else FAILS_HERE
+class Printed(NamedTuple):
+    """An effect that a paper prints: of a full system, over the same without a part.
+
+    metric: ours. name: its name in the table. full_table: where the full system stands, if elsewhere. scope: of SCOPES.
+    """
+
+    metric: str
+    name: str
+    table: str
+    dataset: str
+    full: str
+    without: str
+    full_table: str = ""
+    scope: str = "missing"
+
+    def effect(self, printed: Rows) -> float:
+        """In the unit of our metric, positive where the full system is better."""
+        column = "complete" if self.scope == "complete" else AVERAGE
+        full, without = (
+            grid(printed, table, self.dataset, self.name).loc[method, column]
+            for table, method in ((self.full_table or self.table, self.full), (self.table, self.without))
+        )
+        gain = full - without if better(self.metric, 1.0, 0.0) else without - full
+        return gain if self.metric in ("mae", "corr") else gain / 100
 
 
-def ballot(sides: Iterable[int], evidence: str) -> Judgement:
-    """`vote`; where it is undecided, the reason stands behind the evidence."""
-    sides = list(sides)
-    verdict = vote(sides)
-    reason = "the data sets disagree" if any(sides) else "no interval is clear of 0"
-    return Judgement(verdict, f"{evidence}; {reason}" if verdict == UNDECIDED else evidence)
+class Measured(NamedTuple):
+    """What a data set says under a scope.
+
+    gains: over each rival. published: the printed effect that belongs to it. check: our effect in the metric of the printed
+    one, where that is not the metric of `gains`. aside: what else stands in the evidence.
+    """
+
+    gains: Mapping[str, Difference]
+    published: float | None = None
+    check: Difference | None = None
+    aside: str = ""
+
+    @property
+    def weakest(self) -> Difference:
+        return min(self.gains.values(), key=lambda d: d.mean)
+
+    @property
+    def side(self) -> int:
+        """1: better than every rival, -1: some rival is better, 0: neither."""
+        sides = {d.side for d in self.gains.values()}
+        return -1 if -1 in sides else int(sides == {1})
+
+    @property
+    def margin(self) -> float:
+        """The x of this data set."""
+        printed = abs(self.published) if self.published and not self.check else 0.0
+        return printed or MARGIN.get(self.weakest.metric, 0.01)
+
+    @property
+    def is_small(self) -> bool:
+        return self.side == 0 and self.weakest.largest <= self.margin
+
+    def __str__(self) -> str:
+        gains = ", ".join(f"{d} over {rival}" if len(self.gains) > 1 else str(d) for rival, d in self.gains.items())
+        notes = [note for note in (self._size(), self._published(), self.aside) if note]
+        return gains + (f" [{'; '.join(notes)}]" if notes else "")
+
+    def _size(self) -> str:
+        d, x = self.weakest, self.margin
+        if self.side:
+            return ""
+        if self.is_small:
+            return f"none larger than {amount(d.metric, x)}"
+        excluded = f"none larger than {amount(d.metric, d.largest)}"
+        if d.ratio:
+            return f"{excluded}; to decide {amount(d.metric, x)} takes more than folds"
+        if (seeds := seeds_for(d, x / 2)) is not None:
+            return f"{excluded}; {seeds} seeds would decide {amount(d.metric, x)}"
+        rows = f"{rows_for(d, x / 2):.1f} times the test rows would"
+        return f"{excluded}; {amount(d.metric, x)} is not decided by seeds alone, {rows}"
+
+    def _published(self) -> str:
+        if self.published is None:
+            return ""
+        ours = self.check or self.weakest
+        excluded = abs(self.published - ours.mean) > ours.half
+        beside = f" of {ours.metric}, ours {self.check}" if self.check else ""
+        size = f"{amount(ours.metric, self.published, '+')}{beside}"
+        return f"published effect {'excluded' if excluded else 'possible'}: {size}"
 
 
-def compare(rows: Rows, dataset: str, a: SystemName, b: SystemName, conditions: Sequence[str]) -> Difference:
-    """System a against b in the main metric, mean over conditions, paired over seeds or folds. May raise MissingRows."""
-    metric, (paper,) = main_metric(rows, dataset), rows["paper"].unique()
-    first, second = (score(rows, dataset, system, metric, conditions) for system in (a, b))
-    return paired(first, second, metric, ratio=fold_ratio(paper, dataset))
+RATES = tuple(f"frames({p / 10:g})" for p in range(1, 10))
+SCOPES: Mapping[str, Callable[[Rows, str], Sequence[str]]] = {
+    "missing": missing_conditions,
+    "complete": lambda rows, dataset: [CORPORA[dataset].complete],
+    "frames": lambda rows, dataset: RATES,
+}
+"""What is averaged: the sets with missing modalities, complete rows, the rates of lost frames."""
+
+Measure = Callable[[str, str, Sequence[str]], Measured]
+"""(data set, scope, conditions) -> what it says; may raise MissingRows."""
+
+
+def poll(
+    case: Case,
+    lead: str,
+    datasets: Sequence[str],
+    measure: Measure,
+    scopes: Mapping[str, Callable[[Rows, str], Sequence[str]]],
+) -> Judgement:
+    """The verdict of several data sets, each under every scope; `lead` says what the numbers in the evidence are."""
+    votes, others, missing = {}, {}, {}
+    for dataset in datasets:
+        for scope, conditions_of in scopes.items():
+            label = f"{dataset}, {scope}" if len(scopes) > 1 else dataset
+            conditions = conditions_of(case.ours, dataset)
+            try:
+                found = measure(dataset, scope, conditions)
+                reason = next(filter(None, (need.lacks(case.ours, dataset, conditions) for need in case.needs)), "")
+            except MissingRows as error:
+                flags = _flags(case, dataset, error.system)
+                if (
+                    reason := f"{_name(error.system)} is flagged: {flags}"
+                    if flags
+                    else _lacking(case, dataset, conditions)
+                ):
+                    others.setdefault(reason, []).append(label)
+                else:
+                    studies = missing.setdefault(_name(error.system), {})
+                    studies[f"{case.paper}_{CORPORA[dataset].study}"] = None
+                continue
+            if reason:
+                others.setdefault(reason, []).append(f"{label} {', '.join(map(str, found.gains.values()))}")
+            else:
+                votes[label] = found
+    verdict, why = _verdict(votes)
+    seeds = sorted({d.seeds for found in votes.values() for d in found.gains.values()})
+    parts = [f"{lead} (95 %, {' or '.join(map(str, seeds))} seeds): {listed(votes)}" if votes else lead]
+    parts += [why] * bool(why)
+    no_vote = [f"{', '.join(labels)} ({reason})" for reason, labels in others.items()]
+    to_run = [f"{system} in {', '.join(studies)}" for system, studies in missing.items()]
+    parts += [f"No vote: {'; '.join(no_vote)}"] * bool(no_vote) + [f"Missing: {'; '.join(to_run)}"] * bool(to_run)
+    return Judgement(verdict, ". ".join(parts))
+
+
+def _lacking(case: Case, dataset: str, conditions: Sequence[str]) -> str:
+    """What a data set lacks whatever is measured on it: such rows need not be made."""
+    for need in case.needs:
+        try:
+            if reason := need.lacks(case.ours, dataset, conditions):
+                return reason
+        except MissingRows:
+            continue
+    return ""
+
+
+def _flags(case: Case, dataset: str, system: SystemName) -> str:
+    rows = case.flagged
+    own = (rows["dataset"] == dataset) & (rows["method"] == system[0]) & (rows["variant"] == system[1])
+    return ", ".join(rows.loc[own, "flags"].unique())
+
+
+def _verdict(votes: Mapping[str, Measured]) -> tuple[str, str]:
+    """The verdict, and why it is one that the numbers do not show at once."""
+    if not votes:
+        return UNCHECKED, ""
+    sides = {found.side for found in votes.values()}
+    if {1, -1} <= sides:
+        return UNDECIDABLE, "The data sets disagree"
+    if sides == {0}:
+        return (NO_LARGER if all(found.is_small for found in votes.values()) else UNDECIDABLE), ""
+    carried = all("synthetic" in label for label, found in votes.items() if found.side)
+    return (HOLDS_HERE if 1 in sides else FAILS_HERE), "On synthetic data alone" if carried else ""
+
+
+def compare(
+    rows: Rows, dataset: str, a: SystemName, rivals: Iterable[SystemName], conditions: Sequence[str], metric: str = ""
+) -> dict[str, Difference]:
+    """System a against each rival, mean over conditions, paired over the seeds that all have; may raise MissingRows.
+
+    metric: by default the main one of the data set.
+    """
+    metric, paper = metric or main_metric(rows, dataset), "".join(rows["paper"].unique())
+    first = sampled(rows, dataset, a, metric, conditions)
+    others = {" ".join(rival).strip(): sampled(rows, dataset, rival, metric, conditions) for rival in rivals}
+    shared = _shared(rows, dataset, a, first, *others.values())
+    differences = {name: other.loc[shared] for name, other in others.items()}
+    return against(first.loc[shared], differences, metric, fold_ratio(paper, dataset))
+
+
+def _shared(rows: Rows, dataset: str, system: SystemName, *scores: pd.DataFrame) -> list[int]:
+    """The seeds that all have; MissingRows where there are not two."""
+    seeds = sorted(set.intersection(*(set(frame.index) for frame in scores)))
+    if len(seeds) < 2:
+        raise absent(rows, dataset, system, "a second seed beside its rivals")
+    return seeds
+
+
+def best_trivial(rows: Rows, dataset: str, conditions: Sequence[str]) -> SystemName:
+    """The system without a method that has the best mean score; may raise MissingRows."""
+    methods = rows.loc[rows["dataset"] == dataset, "method"].unique()
+    trivial = [m for m in methods if m in BASELINES or m.endswith(" alone")]
+    metric, found = main_metric(rows, dataset), {}
+    for method in trivial:
+        try:
+            found[method] = score(rows, dataset, (method, ""), metric, conditions).mean()
+        except MissingRows:
+            continue
+    if not found:
+        raise absent(rows, dataset, ("zero fill", ""), f"{metric} under its conditions")
+    worst_first = sorted(found, key=found.get, reverse=metric == "mae")
+    return worst_first[-1], ""
 
 
 def gains(
-    ours: Rows,
-    printed: Rows,
+    case: Case,
     *,
     a: SystemName,
-    b: SystemName,
+    rivals: Sequence[SystemName],
     datasets: Sequence[str],
-    without_vote: Sequence[str] = (),
-    complete: bool = False,
+    scopes: Sequence[str] = ("missing",),
+    printed: Printed | None = None,
+    trivial: bool = False,
 ) -> Judgement:
-    """System a against b, on complete rows or by the mean over all sets with something missing.
+    """System a against every rival under scopes of SCOPES. trivial: the best trivial row stands in the evidence, too."""
 
-    datasets: those that vote. without_vote: those that stand in the evidence alone.
-    """
-    differences = {}
-    for dataset in (*datasets, *without_vote):
-        conditions = [CORPORA[dataset].complete] if complete else missing_conditions(ours, dataset)
-        differences[dataset] = compare(ours, dataset, a, b, conditions)
-    over = "complete clips" if complete else "mean over the sets with missing modalities"
-    systems = f"{' '.join(a).strip()} over {' '.join(b).strip()}"
-    evidence = f"Gain of {systems}, {over} ({certainty(differences)}): {listed(differences)}"
-    return ballot([differences[d].side for d in datasets], evidence + (" (no vote)" if without_vote else ""))
+    def measure(dataset: str, scope: str, conditions: Sequence[str]) -> Measured:
+        found = compare(case.ours, dataset, a, rivals, conditions)
+        published, check = None, None
+        if printed and printed.scope == scope and CORPORA[dataset].is_published:
+            if printed.metric == main_metric(case.ours, dataset):
+                published = printed.effect(case.printed)
+            elif (case.ours.loc[case.ours["dataset"] == dataset, "metric"] == printed.metric).any():
+                published = printed.effect(case.printed)
+                (check,) = compare(case.ours, dataset, a, rivals, conditions, printed.metric).values()
+        aside = ""
+        if trivial:
+            best = best_trivial(case.ours, dataset, conditions)
+            ((name, difference),) = compare(case.ours, dataset, a, [best], conditions).items()
+            aside = f"over {name}, the best trivial row, {difference}"
+        return Measured(found, published, check, aside)
+
+    return poll(
+        case, f"Gain of {_name(a)} over {' and '.join(map(_name, rivals))}{_OVER[tuple(scopes)]}", datasets, measure,
+        {scope: SCOPES[scope] for scope in scopes},
+    )  # fmt: skip
+
+
+_OVER = {
+    ("missing",): ", mean over the sets with missing modalities",
+    ("complete",): ", complete rows",
+    ("missing", "complete"): ", mean over the sets with missing modalities and on complete rows",
+    ("missing", "frames", "complete"): ", mean over the sets, over lost frames p = .1 to .9, and on complete rows",
+}
+
+
+def _name(system: SystemName) -> str:
+    return " ".join(system).strip()
+
+
+def amount(metric: str, value: float, sign: str = "") -> str:
+    """An effect with its unit."""
+    return f"{value:{sign}.3f}" if metric == "mae" else f"{value * 100:{sign}.1f} points"
 
 
 def listed(values: Mapping[str, object]) -> str:
-    """'name value, name value'; a data set that is tested on folds says so."""
-    folds = {name for name in values if name in CORPORA and CORPORA[name].folds}
-    return ", ".join(f"{name}{' (folds)' * (name in folds)} {value}" for name, value in values.items())
-
-
-def certainty(differences: Mapping[str, Difference]) -> str:
-    return f"95 %, {' or '.join(str(n) for n in sorted({d.seeds for d in differences.values()}))} seeds"
+    """'name value; name value'."""
+    return "; ".join(f"{name} {value}" for name, value in values.items())
 
 
 def percent(share: float) -> str:

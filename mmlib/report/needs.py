@@ -1,0 +1,46 @@
+"""What a claim needs of data, so that data which could not show the effect have no vote on it."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from mmlib.report.rows import Rows, corpus, matched, missing_conditions
+
+
+class Need(NamedTuple):
+    """text: what a claim needs. lacks: (rows of a paper, data set, conditions) -> why it is not there, "" where it is."""
+
+    text: str
+    lacks: Callable[[Rows, str, Sequence[str]], str]
+
+
+def has_vote(rows: Rows, dataset: str, conditions: Sequence[str]) -> tuple[bool, str]:
+    """Stands in for the headroom that a data set shows."""
+    return True, ""
+
+
+def _headroom(rows: Rows, dataset: str, conditions: Sequence[str]) -> str:
+    # Complete rows lack nothing: what their other modalities add shows where those are missing.
+    left = [c for c in conditions if c != corpus(dataset).complete] or missing_conditions(rows, dataset)
+    # SIM-C's systems are trained under several conditions; its paper trains under that of the test.
+    can_gain, reason = has_vote(matched(rows) if (rows["paper"] == "simc").all() else rows, dataset, left)
+    return "" if can_gain else reason
+
+
+def _static(rows: Rows, dataset: str, conditions: Sequence[str]) -> str:
+    hides = any(c.startswith("frames(") for c in conditions)
+    return "its tokens are hidden after encoding" if hides and corpus(dataset).contextual else ""
+
+
+FRAMES = Need(
+    "more than one frame", lambda rows, dataset, _: "one frame per modality" if corpus(dataset).one_frame else ""
+)
+JUDGED_FRAMES = Need(
+    "audio or vision with more than one frame",
+    lambda rows, dataset, _: "" if {"audio", "vision"} & {*corpus(dataset).sequences} else "its audio is one frame",
+)
+STATIC = Need("frames that do not tell of hidden ones", _static)
+CLEAN = Need(
+    "validation labels that trained no feature",
+    lambda rows, dataset, _: "its validation labels trained the features" if corpus(dataset).contaminated else "",
+)
+HEADROOM = Need("complete rows that are better than what is left", _headroom)
