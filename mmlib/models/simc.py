@@ -12,6 +12,9 @@ Where text and released code differ, or the text leaves something open (first va
   reduction  'mean', as the code does: both losses are means over features and over labels; 'sum': the printed norms and
              sums, which give the simulation loss 2 * 512 / 27 = 38 times more weight against the task
   l2norm     False: features are used as given; True: each is scaled to length 1. The paper does not say
+
+impute='zeros' is the control, which is not in the paper: the same fusion and head with the same initial weights, zero vectors
+in place of the simulated ones, and the task loss alone. What simulation gains is the gain over this row.
 """
 
 import torch
@@ -48,6 +51,7 @@ class SIMC(System):
         outputs: int,
         *,
         variant: str = "paper",
+        impute: str = "simulated",
         schedule: str = "joint",
         alpha: float = 0.5,
         beta: float = 1.0,
@@ -64,10 +68,14 @@ class SIMC(System):
         check_options(
             "SIM-C",
             variant=(variant, ("paper", "official")),
+            impute=(impute, ("simulated", "zeros")),
             schedule=(schedule, ("joint", "two_stage")),
             reduction=(reduction, ("mean", "sum")),
         )
-        self.alpha, self.beta, self.reduction, self.l2norm = alpha, beta, reduction, l2norm
+        if impute == "zeros" and schedule == "two_stage":
+            raise DataError("SIM-C: impute 'zeros' has no simulators to train first; take schedule 'joint'")
+        self.zeros, self.l2norm = impute == "zeros", l2norm
+        self.alpha, self.beta, self.reduction = alpha, beta, reduction
         self.stages = ("joint",) if schedule == "joint" else ("simulators", "task")
         (self.m1, d1), (self.m2, d2) = dims.items()
         self.S12 = mlp(d1, hidden, hidden, d2)
@@ -95,7 +103,7 @@ class SIMC(System):
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Section 3.2: L = alpha L_sim + beta L_task; the stages 'simulators' and 'task' minimise one of the two terms."""
         simulated, terms = self.simulate(*self.features(batch)), {}
-        if stage != "task":
+        if stage != "task" and not self.zeros:
             terms["simulation"] = self.alpha * self.simulation_loss(batch, simulated)
         if stage != "simulators":
             frozen = (simulated[0].detach(), simulated[1].detach())
@@ -109,7 +117,9 @@ class SIMC(System):
         return (nn.functional.normalize(M1, dim=1), nn.functional.normalize(M2, dim=1)) if self.l2norm else (M1, M2)
 
     def simulate(self, M1: Feature, M2: Feature) -> tuple[Feature, Feature]:
-        """Section 3.1: M^_1 = S_{2->1}(M'_2), M^_2 = S_{1->2}(M'_1), for every row of the batch."""
+        """Section 3.1: M^_1 = S_{2->1}(M'_2), M^_2 = S_{1->2}(M'_1), for every row of the batch; the control: zeros."""
+        if self.zeros:
+            return torch.zeros_like(M1), torch.zeros_like(M2)
         return self.S21(M2), self.S12(M1)
 
     def complete(self, true: Feature, simulated: Feature, available: Bool[Tensor, "B"]) -> Feature:
@@ -136,7 +146,8 @@ class SIMC(System):
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         simulators = [*self.S12.parameters(), *self.S21.parameters()]
         rest = [p for name, p in self.named_parameters() if not name.startswith(("S12.", "S21."))]
-        return {"joint": simulators + rest, "simulators": simulators, "task": rest}[stage]
+        joint = rest if self.zeros else simulators + rest
+        return {"joint": joint, "simulators": simulators, "task": rest}[stage]
 
     def setup(self, train: View) -> None:
         """Raises DataError for sequences: SIM-C takes one vector per modality."""

@@ -102,6 +102,28 @@ def test_task_gradient_reaches_the_simulators_in_joint_but_not_in_task_stage():
     assert all(float(g.abs().sum()) > 0 for g in gradients)
 
 
+def test_control_fuses_zeros_and_trains_no_simulator():
+    system, control, (batch, samples) = system_of(), system_of(impute="zeros"), films()
+    assert all(torch.equal(p, q) for p, q in zip(system.parameters(), control.parameters(), strict=True))
+    M1 = torch.stack([torch.zeros(D1) if m1 is None else m1 for m1, _ in samples])
+    M2 = torch.stack([torch.zeros(D2) if m2 is None else m2 for _, m2 in samples])
+    prediction = control.predict(batch.unlabelled())
+    torch.testing.assert_close(prediction.logits, control.g(control.fuse(M1, M2)))
+    assert torch.equal(prediction.completed["image"][:, 0], M1)
+    both = torch.arange(9) % 3 == 0
+    theirs = system.predict(batch.unlabelled()).logits
+    torch.testing.assert_close(prediction.logits[both], theirs[both])
+    assert bool(((prediction.logits[~both] - theirs[~both]).abs().amax(1) > 1e-6).all())
+    terms = control.loss(batch, "joint")
+    assert set(terms) == {"task"}
+    sum(terms.values()).backward()
+    trained = control.parameters_of("joint")
+    simulators = [*control.S12.parameters(), *control.S21.parameters()]
+    assert all(p.grad is None and not any(p is q for q in trained) for p in simulators)
+    assert len(trained) + len(simulators) == len(list(control.parameters()))
+    assert all(float(p.grad.abs().sum()) > 0 for p in trained)
+
+
 def test_paper_widths_and_parameter_count():
     system = SIMC({"image": 512, "text": 512}, "multilabel", 27)
     simulators = sum(p.numel() for p in [*system.S12.parameters(), *system.S21.parameters()])
@@ -130,6 +152,8 @@ def test_l2norm_puts_features_on_the_sphere():
         ({"text": 3}, {}, "two modalities, the data have text"),
         ({"a": 3, "b": 3, "c": 3}, {}, "two modalities"),
         ({"a": 3, "b": 3}, {"variant": "offical"}, "variant 'offical' is not one of paper, official"),
+        ({"a": 3, "b": 3}, {"impute": "mean"}, "impute 'mean' is not one of simulated, zeros"),
+        ({"a": 3, "b": 3}, {"impute": "zeros", "schedule": "two_stage"}, "no simulators to train first"),
         ({"a": 3, "b": 3}, {"schedule": "both"}, "schedule 'both' is not one of joint, two_stage"),
         ({"a": 3, "b": 3}, {"reduction": "max"}, "reduction 'max'"),
     ],

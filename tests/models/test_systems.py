@@ -19,7 +19,14 @@ from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_SMCIR, TINY_UMDF
 
 ROWS = {"train": 64, "valid": 32, "test": 40}
 VARIANTS = {
-    "simc": [{}, {"variant": "official"}, {"schedule": "two_stage"}, {"reduction": "sum"}, {"l2norm": True}],
+    "simc": [
+        {},
+        {"variant": "official"},
+        {"schedule": "two_stage"},
+        {"reduction": "sum"},
+        {"l2norm": True},
+        {"impute": "zeros"},
+    ],
     "prior": [{}],
     "all_zeros": [{}],
     "unimodal": [{"modality": "text"}, {"modality": "image"}],
