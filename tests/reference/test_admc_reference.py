@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
+from torch.nn import functional
 
 from tests.reference import admc
 
@@ -421,7 +421,7 @@ def denoiser_weights(rng, depth=2):
 
 
 def torch_linear(weights, name, x):
-    return F.linear(x, *(torch.tensor(weights[f"{name}.{part}"]) for part in ("weight", "bias")))
+    return functional.linear(x, *(torch.tensor(weights[f"{name}.{part}"]) for part in ("weight", "bias")))
 
 
 def torch_encoder(weights, x, depth, heads):
@@ -440,7 +440,7 @@ def torch_encoder(weights, x, depth, heads):
         module.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
         x = module(x)
     last = [torch.tensor(weights[f"encoder.norm.{part}"]) for part in ("weight", "bias")]
-    return F.layer_norm(x, (width,), *last)
+    return functional.layer_norm(x, (width,), *last)
 
 
 def torch_time(weights, n):
@@ -449,7 +449,7 @@ def torch_time(weights, n):
     turn = torch.exp(1j * n * rate)
     table = torch.zeros(WIDTH, dtype=DOUBLE)
     table[0::2], table[1::2] = turn.imag, turn.real
-    return torch_linear(weights, "time.2", F.silu(torch_linear(weights, "time.0", table)))
+    return torch_linear(weights, "time.2", functional.silu(torch_linear(weights, "time.0", table)))
 
 
 def torch_denoiser(weights, x, n, depth, known=None):
@@ -485,7 +485,7 @@ def test_attention_is_torchs(rng):
     weights = random_weights(rng, {"a.qkv": (3 * WIDTH, WIDTH), "a.out": (WIDTH, WIDTH)})
     split = torch_linear(weights, "a.qkv", torch.tensor(tokens)).reshape(4, 3, HEADS, -1)  # token, part, head
     q, k, v = split.permute(1, 2, 0, 3)
-    joined = F.scaled_dot_product_attention(q, k, v).transpose(0, 1).flatten(1)
+    joined = functional.scaled_dot_product_attention(q, k, v).transpose(0, 1).flatten(1)
     got = np.array(admc.attention(weights, "a", list(tokens), HEADS))
     np.testing.assert_allclose(got, torch_linear(weights, "a.out", joined).numpy(), rtol=1e-10, atol=1e-12)
 
@@ -578,7 +578,7 @@ def test_textcnn_is_torchs(rng, sequences):
     for k, h in enumerate((3, 4, 5)):
         module = nn.Conv1d(D, 4, h, dtype=DOUBLE)
         module.load_state_dict({p: torch.tensor(weights[f"convolutions.{k}.{p}"]) for p in ("weight", "bias")})
-        maps = module(F.pad(x, {3: (1, 1), 4: (2, 1), 5: (2, 2)}[h])).relu().detach().numpy()
+        maps = module(functional.pad(x, {3: (1, 1), 4: (2, 1), 5: (2, 2)}[h])).relu().detach().numpy()
         assert maps.shape == (len(FRAMES), 4, FRAMES.shape[1])
         pooled.append([m[:, f].max(1) if f.any() else np.zeros(4) for m, f in zip(maps, FRAMES)])
     expected = torch_linear(weights, "out", torch.tensor(np.concatenate(pooled, 1))).relu().numpy()

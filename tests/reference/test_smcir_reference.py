@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from sklearn.metrics import mutual_info_score
+from torch.nn import functional
 
 from mmlib.data import synthetic
 from mmlib.models import smcir as fast
@@ -180,8 +180,8 @@ def test_information_is_sklearns():
 def test_pooling_and_interpolation_are_torchs():
     for N_m, N_L in SHAPES.values():
         x = randn(N_m, 3)
-        torch.testing.assert_close(slow.pool(x, N_L), F.adaptive_avg_pool1d(x.T[None], N_L)[0].T)
-        torch.testing.assert_close(slow.interpolate(x, N_L), F.interpolate(x.T[None], N_L, mode="linear")[0].T)
+        torch.testing.assert_close(slow.pool(x, N_L), functional.adaptive_avg_pool1d(x.T[None], N_L)[0].T)
+        torch.testing.assert_close(slow.interpolate(x, N_L), functional.interpolate(x.T[None], N_L, mode="linear")[0].T)
 
 
 def test_similarities_by_hand():
@@ -224,7 +224,7 @@ def test_losses_by_hand():
 def test_indicators(N_m, N_L, B):
     P, L = 2 * randn(B, N_m, 3), randn(B, N_L, 3)
     P[-1] *= 1e3  # long vectors: an exponential on its own would overflow
-    pooled = F.adaptive_avg_pool1d(P.transpose(1, 2), N_L).transpose(1, 2)
+    pooled = functional.adaptive_avg_pool1d(P.transpose(1, 2), N_L).transpose(1, 2)
     for tau in (0.3, 1.0):
         same(detector.norm_entropy(P, tau), [slow.norm_entropy(p, tau) for p in P])
     same(detector.similarity(pooled, L), [slow.similarity(p, q) for p, q in zip(P, L)])

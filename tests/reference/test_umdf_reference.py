@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from scipy.spatial.distance import jensenshannon, pdist
 from torch import nn
+from torch.nn import functional
 
 from tests.reference import umdf
 
@@ -68,7 +68,7 @@ def identity(w, name, d, copies=1):
 
 
 def torch_linear(w, name, x):
-    return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+    return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
 
 def torch_norm(w, name, x):
@@ -78,7 +78,7 @@ def torch_norm(w, name, x):
 
 
 def torch_convolution(w, name, x):
-    return F.conv1d(x.T[None], w[f"{name}.weight"], w[f"{name}.bias"], padding=1)[0].T
+    return functional.conv1d(x.T[None], w[f"{name}.weight"], w[f"{name}.bias"], padding=1)[0].T
 
 
 def torch_ca(w, name, source, target, heads):
@@ -117,7 +117,7 @@ def torch_mcim_layer(w, name, Z, heads):
         second = torch_ca(w, f"{p}.fine.1", torch.cat([Z[m], Z[others[1]]]), coarse, heads)
         first = torch_norm(w, f"{p}.norm_fine.0", first + coarse)
         fine = first + torch_norm(w, f"{p}.norm_fine.1", second + coarse)
-        forward = torch_linear(w, f"{p}.ffn.1", F.relu(torch_linear(w, f"{p}.ffn.0", fine)))
+        forward = torch_linear(w, f"{p}.ffn.1", functional.relu(torch_linear(w, f"{p}.ffn.0", fine)))
         out.append(torch_norm(w, f"{p}.norm_ffn", forward + fine))
     return out
 
@@ -138,13 +138,13 @@ def torch_representation(w, xs, frames, cfg):
     for layer in range(cfg.layers):
         Z = torch_mcim_layer(w, f"mcim.{layer}", Z, cfg.heads)
     T = next((len(x) for x in xs if len(x) > 1), 1)
-    even = [F.interpolate(z.T[None], size=T, mode="linear", align_corners=False)[0].T for z in Z]
+    even = [functional.interpolate(z.T[None], size=T, mode="linear", align_corners=False)[0].T for z in Z]
     return torch_encoder(w, "joint", torch.cat(even, dim=1), cfg.depth, cfg.heads)
 
 
 def torch_dfim(w, Ha, Hb, cfg):
     def enhanced(H):
-        return len(H) * F.softmax(torch_linear(w, "dfim.score", H), dim=0) * H
+        return len(H) * functional.softmax(torch_linear(w, "dfim.score", H), dim=0) * H
 
     both = torch.cat([enhanced(Ha), enhanced(Hb)], dim=1)
     mixed = torch.lerp(enhanced(Hb), enhanced(Ha), torch_convolution(w, "dfim.gate", both).sigmoid())
@@ -203,7 +203,7 @@ def test_layers_match_torch():
     x = torch.randn(5, 12, dtype=DOUBLE)
     torch.testing.assert_close(umdf.linear(w, "joint.0.ffn.0", x), torch_linear(w, "joint.0.ffn.0", x))
     torch.testing.assert_close(umdf.layer_norm(w, "joint.0.norm1", x), torch_norm(w, "joint.0.norm1", x))
-    forward = torch_linear(w, "joint.0.ffn.1", F.relu(torch_linear(w, "joint.0.ffn.0", x)))
+    forward = torch_linear(w, "joint.0.ffn.1", functional.relu(torch_linear(w, "joint.0.ffn.0", x)))
     torch.testing.assert_close(umdf.ffn(w, "joint.0.ffn", x), forward)
     for T in (1, 2, 7):
         x = torch.randn(T, 3, dtype=DOUBLE)
@@ -308,7 +308,7 @@ def test_resampling():
     assert umdf.resample(tensor([0], [8]), 4).flatten().tolist() == [0, 2, 6, 8]
     for length, T in ((1, 1), (1, 5), (5, 1), (7, 7), (3, 8), (8, 3), (50, 20), (20, 50)):
         z = torch.randn(length, 3, dtype=DOUBLE)
-        expected = F.interpolate(z.T[None], size=T, mode="linear", align_corners=False)[0].T
+        expected = functional.interpolate(z.T[None], size=T, mode="linear", align_corners=False)[0].T
         torch.testing.assert_close(umdf.resample(z, T), expected)
         assert length != T or torch.equal(umdf.resample(z, T), z)
 
@@ -499,7 +499,7 @@ def test_kl_by_hand():
 
 def test_js_matches_scipy():
     a, b = 2 * torch.randn(5, 4, dtype=DOUBLE), 2 * torch.randn(5, 4, dtype=DOUBLE)
-    p, q = F.softmax(a, dim=1).numpy(), F.softmax(b, dim=1).numpy()
+    p, q = functional.softmax(a, dim=1).numpy(), functional.softmax(b, dim=1).numpy()
     expected = np.mean([jensenshannon(x, y) ** 2 for x, y in zip(p, q)])
     assert umdf.js(a, b, "multiclass").item() == pytest.approx(expected, rel=1e-10)
     p, q = torch.sigmoid(a).numpy().ravel(), torch.sigmoid(b).numpy().ravel()
@@ -515,14 +515,14 @@ def test_js_matches_scipy():
 def test_task_loss_matches_torch():
     z = 2 * torch.randn(3, 4, dtype=DOUBLE)
     classes = TARGETS["multiclass"]
-    torch.testing.assert_close(umdf.task_loss(z, classes, "multiclass"), F.cross_entropy(z, classes))
+    torch.testing.assert_close(umdf.task_loss(z, classes, "multiclass"), functional.cross_entropy(z, classes))
     z = z[:, :3]
     for task in ("multilabel", "multibinary"):
-        expected = F.binary_cross_entropy_with_logits(z, TARGETS[task].double())
+        expected = functional.binary_cross_entropy_with_logits(z, TARGETS[task].double())
         torch.testing.assert_close(umdf.task_loss(z, TARGETS[task], task), expected)
     z, t = z[:, :1], TARGETS["regression"]
     for targets in (t, t[:, None]):
-        torch.testing.assert_close(umdf.task_loss(z, targets, "regression"), F.mse_loss(z, t[:, None]))
+        torch.testing.assert_close(umdf.task_loss(z, targets, "regression"), functional.mse_loss(z, t[:, None]))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -542,7 +542,7 @@ def test_losses_are_put_together_from_torch(task):
     torch.testing.assert_close(terms["task"], umdf.task_loss(torch.stack(logits), TARGETS[task], task))
     feature = numpy_mmd2(h_a.detach().numpy(), h_b.detach().numpy(), "rbf", False)
     assert terms["feature"].item() == pytest.approx(0.5 * feature, rel=1e-9)
-    distilled = F.mse_loss(y_a, y_b) if task == "regression" else umdf.js(y_a, y_b, task)
+    distilled = functional.mse_loss(y_a, y_b) if task == "regression" else umdf.js(y_a, y_b, task)
     torch.testing.assert_close(terms["logits"], 3 * distilled)
 
     def feature_of(**changes):
@@ -550,7 +550,7 @@ def test_losses_are_put_together_from_torch(task):
         return umdf.losses(w, VIEWS_A, VIEWS_B, TARGETS[task], task, cfg, 1, 1)["feature"].item()
 
     arrays = h_a.detach().numpy(), h_b.detach().numpy()
-    assert feature_of(feature="paired") == pytest.approx(F.mse_loss(h_a, h_b).item(), rel=1e-9)
+    assert feature_of(feature="paired") == pytest.approx(functional.mse_loss(h_a, h_b).item(), rel=1e-9)
     expected = numpy_mmd2(*arrays, "linear", True)
     assert feature_of(kernel="linear", estimator="unbiased") == pytest.approx(expected, rel=1e-9)
 
@@ -561,7 +561,7 @@ def test_equal_views_have_nothing_to_distil():
     assert terms["feature"].item() == pytest.approx(0, abs=1e-14)
     assert terms["logits"].item() == 0
     logits = torch.stack([umdf.predict(w, xs, frames, CONFIG) for xs, frames in VIEWS_A])
-    torch.testing.assert_close(terms["task"], F.cross_entropy(logits, TARGETS["multiclass"]))
+    torch.testing.assert_close(terms["task"], functional.cross_entropy(logits, TARGETS["multiclass"]))
 
 
 # ------------------------------------------------------------------------------------------------------------ gradients

@@ -10,7 +10,7 @@ networks). What the paper leaves open, what we do, and [what the released code d
                  path leads around the network [no such path]
   tokens         vectors of modality and time are added to each token [no vector of modality: Eq 2 cannot tell tokens apart]
   attention      hidden 1024 is the width of the feed-forward layers, four times the token's 256; LayerNorm stands before
-                 each part of a layer (pre-norm); dropout removes whole channels, the same ones in every token
+                 each part of a layer (pre-norm), in ADN and in MF
   scale of F     standardised per dimension on the training rows [not; every F^0 is clamped to -1..1]
   Eq 1           covariance (1 - abar) I; the paper prints epsilon for I
   sigma_n        that of the posterior, option 'beta'; no noise in the last step
@@ -23,12 +23,14 @@ networks). What the paper leaves open, what we do, and [what the released code d
   full input     MMER: F and what the other modalities generate, side by side. With enhance=True `predict` sends every
                  complete row there, so that it never uses the network of stage 'mf text+audio+vision', which is trained
   w/o ITFN       encoders trained together with a fusion network, then frozen; w/o ADN: zeros for missing features
-  MF             a linear map per modality, 2 layers, mean, 2 linear layers [and a ReLU on the logits]
-  class weights  none unless a study asks for them with `fit(balanced=True)`; the paper has none [balanced cross-entropy]
+  MF             a linear map per modality, 2 layers, mean, 2 linear layers [and a ReLU on the logits]; its dropout stands in
+                 the 2 layers and removes whole channels, the same ones in every token of a row
+  class weights  none unless the study has them, `fit(balanced=True)`; the paper mentions none [balanced cross-entropy]
   early stopping the best validation epoch of each encoder [only if its accuracy exceeds one half, else none is saved]
   padding        frames that are not observed reach neither LSTM nor maximum
-Beyond the paper: variant 'conditional' (`ConditionalADN`), resample > 1 (RePaint, Lugmayr et al. 2022), and sampler 'ddim'
-(Song et al. 2021), which draws noise as DDPM does with eta = 1 and none with eta = 0.
+Beyond the paper: variant 'conditional' (`ConditionalADN`), whose loss weighs the steps differently as well, so that a gain
+need not come from conditioning; resample > 1 (RePaint, Lugmayr et al. 2022); and sampler 'ddim' (Song et al. 2021), which draws
+noise as DDPM does with eta = 1 and none with eta = 0.
 """
 
 import itertools

@@ -36,6 +36,7 @@ What the paper leaves open or contradicts, and what stands here:
                 feature is known, and summed over modalities
   Eq 28         reads as the square of the mean error over all numbers, or as the squared norm of the mean error over samples.
                 Both are useless as a loss: shuffling the targets among the samples does not change it
+  Adam          epsilon 1e-8, PyTorch's value; the paper has 3e-8 on MOSI, which `fit` does not offer
   head          not in the paper: the mean over observed words for precomputed features, the first token of a language model
                 (pool='mean' | 'first'), then the code's residual layer
   official      histogram entropy of P_m at full length, mutual information of the two lists of bin counts, the mean of the
