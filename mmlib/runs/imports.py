@@ -45,7 +45,8 @@ def read_code(source: str) -> Code:
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     dicts = [n for n in nodes if isinstance(n, ast.Dict) and all(isinstance(v, ast.Name) for v in n.values)]
-    registry = {ast.literal_eval(k): v.id for d in dicts[:1] for k, v in zip(d.keys, d.values) if k}
+    named = [d for d in dicts if d.keys and all(isinstance(k, ast.Constant) for k in d.keys)]
+    registry = {k.value: v.id for d in named[:1] for k, v in zip(d.keys, d.values)}
     imports = tuple(_imports(nodes))
     texts = frozenset(_texts(tree))
     return Code(ast.unparse(_Bare().visit(tree)), imports, texts, registry)

@@ -14,6 +14,7 @@ from mmlib import runs
 from mmlib.runs import versions
 from mmlib.runs.__main__ import main
 from mmlib.runs.execution import try_run
+from mmlib.runs.imports import read_code
 from tests.helpers.notebooks import RECORDING, notebook, study
 
 pytestmark = pytest.mark.slow
@@ -238,3 +239,7 @@ def test_a_file_system_without_hard_links(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         write(tmp_path / "record.json", "{}", exclusive=True)
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_mapping_whose_keys_are_not_text_is_no_registry():
+    assert read_code("grid = {settings[0]: lr, None: x}\nMODELS = {'a': A}").registry == {"a": "A"}
