@@ -87,4 +87,5 @@ def test_every_notebook_is_in_the_demo():
 
 def test_the_comparison_trains_every_system():
     source = "".join(c.source for c in code(runs.ROOT / "notebooks/compare.ipynb"))
-    assert all(f'("{name}", ' in source for name in MODELS), "one line in SYSTEMS of compare.ipynb"
+    ranked = set(MODELS) - {"coin"}  # a coin stands beside a score, in no rank
+    assert all(f'("{name}", ' in source for name in ranked), "one line in SYSTEMS of compare.ipynb"

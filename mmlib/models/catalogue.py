@@ -5,7 +5,7 @@ from mmlib.models.base import System
 from mmlib.models.simc import SIMC
 from mmlib.models.smcir.system import SMCIR
 from mmlib.models.umdf import UMDF
-from mmlib.models.yardsticks.baselines import AllZeros, Fill, Prior, Unimodal
+from mmlib.models.yardsticks.baselines import AllZeros, Coin, Fill, Prior, Unimodal
 
 MODELS: dict[str, type[System]] = {
     "simc": SIMC,
@@ -13,6 +13,7 @@ MODELS: dict[str, type[System]] = {
     "admc": ADMC,
     "smcir": SMCIR,
     "prior": Prior,
+    "coin": Coin,
     "all_zeros": AllZeros,
     "unimodal": Unimodal,
     "fill": Fill,

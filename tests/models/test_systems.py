@@ -28,6 +28,7 @@ VARIANTS = {
         {"impute": "zeros"},
     ],
     "prior": [{}],
+    "coin": [{}],
     "all_zeros": [{}],
     "unimodal": [{"modality": "text"}, {"modality": "image"}],
     "fill": [{}, {"fill": "mean"}, {"dropout": True}, {"complete_only": True}],
@@ -206,7 +207,7 @@ def test_a_modality_without_information_is_at_chance(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["mosi", "iemocap", "iemocap_binary", "mintrec"])
-@pytest.mark.parametrize("name", ["prior", "unimodal", "fill", "umdf", "admc"])
+@pytest.mark.parametrize("name", ["prior", "coin", "unimodal", "fill", "umdf", "admc"])
 def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
     # Enough rows to have each of MIntRec's 20 intents in the training split.
     data = synthetic.like(task, dim=6, length=5).sample({"train": 400, "valid": 40, "test": 60}, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from mmlib.models.layers import mlp
 
 _HIDDEN = 256
 _DROPOUT = 0.1
+_LEVELS = 1001
 
 
 class Prior(System):
@@ -30,6 +32,39 @@ class Prior(System):
 
     def predict(self, batch: Batch) -> Prediction:
         return Prediction(self.logits.expand(len(batch), -1).clone())
+
+
+class Coin(System):
+    """Ignores the input and answers by chance, as often as in the training rows: with a class, with each label, with a value.
+
+    Values are those of _LEVELS evenly spaced quantiles of the training rows. The answer to a row depends on its number and
+    on the seed alone, so it is the same in every batch and under every condition.
+    """
+
+    stages = ()
+
+    def __init__(self, dims: dict[str, int], task: str, outputs: int):
+        super().__init__(dims, task, outputs)
+        self.register_buffer("key", torch.randint(2**62, ()))
+        self.register_buffer("answers", torch.zeros(_LEVELS if task == "regression" else outputs))
+
+    def setup(self, train: View) -> None:
+        if self.task == "regression":
+            target = train.data.target[train.rows].cpu().numpy()
+            levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
+            self.answers.copy_(torch.from_numpy(np.quantile(target, levels, method="nearest")))
+        else:
+            self.answers.copy_(prior_logits(train))
+
+    def predict(self, batch: Batch) -> Prediction:
+        rows = [np.random.default_rng((int(self.key), row)) for row in batch.index.tolist()]
+        if self.task == "regression":
+            drawn = torch.tensor([row.integers(_LEVELS) for row in rows], device=self.answers.device)
+            return Prediction(self.answers[drawn][:, None])
+        # A class is the largest of log p + Gumbel noise with probability p; so is logit p + logistic noise above 0.
+        law = "gumbel" if self.task == "multiclass" else "logistic"
+        noise = np.stack([getattr(row, law)(size=self.outputs) for row in rows])
+        return Prediction(self.answers + torch.from_numpy(noise).to(self.answers))
 
 
 class AllZeros(System):
@@ -124,7 +159,7 @@ def trivial(data: Dataset) -> dict[str, Callable[..., System]]:
         "zero fill + modality dropout": partial(Fill.for_data, data, dropout=True),
     }
     rows |= {f"{m} alone": partial(Unimodal.for_data, data, modality=m) for m in data.modalities}
-    rows["prior"] = partial(Prior.for_data, data)
+    rows |= {"prior": partial(Prior.for_data, data), "coin": partial(Coin.for_data, data)}
     if data.task in ("multilabel", "multibinary"):
         rows["all zeros"] = partial(AllZeros.for_data, data)
     return rows

@@ -1,0 +1,58 @@
+"""A coin answers as often as the training rows do, and each row keeps its answer."""
+
+import pytest
+import torch
+
+from mmlib.data import synthetic
+from mmlib.data.synthetic import Modality
+from mmlib.models.yardsticks.baselines import Coin
+from mmlib.training.evaluate import evaluate, predict
+
+ROWS = {"train": 4000, "valid": 1, "test": 4000}
+VECTOR = {"text": Modality(2)}
+
+
+def coin(task, seed=0, **options):
+    data = synthetic.draw(task, VECTOR, latent=2, **options).sample(ROWS)
+    system = Coin.for_data(data, seed=seed)
+    system.setup(data.view("train"))
+    return system, data
+
+
+def test_classes_come_as_often_as_in_training():
+    shares = {"a": 0.6, "b": 0.3, "c": 0.1}
+    system, data = coin("multiclass", prevalence=shares)
+    answers = predict(system, data).logits.argmax(1)
+    train = data.target[data.rows("train")]
+    torch.testing.assert_close(answers.bincount() / 4000, train.bincount() / 4000, atol=0.02, rtol=0)
+    scores = evaluate(system, data)
+    assert scores["accuracy"] == pytest.approx(0.6**2 + 0.3**2 + 0.1**2, abs=0.02)
+    assert scores["ua"] == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_weighted_f1_pays_a_coin_as_the_closed_form_says():
+    """p 2pq / (p + q) + (1 - p) 2(1 - p)(1 - q) / (2 - p - q), p the share of true rows and q of answers: p = q here."""
+    system, data = coin("multibinary", prevalence={"half": 0.5, "few": 0.2})
+    scores = evaluate(system, data)
+    for name, p in (("f1_0", 0.5), ("f1_1", 0.2)):
+        assert scores[name] == pytest.approx(p * p + (1 - p) ** 2, abs=0.02)
+
+
+def test_values_come_as_often_as_in_training():
+    system, data = coin("regression", scale=2.0)
+    values = predict(system, data).logits.squeeze(1)
+    train = data.target[data.rows("train")]
+    at = torch.tensor([0.1, 0.5, 0.9])
+    torch.testing.assert_close(values.quantile(at), train.quantile(at), atol=0.15, rtol=0)
+    assert set(values.tolist()) <= set(train.tolist())
+    scores = evaluate(system, data)
+    assert scores["f1_non0"] == pytest.approx(0.5, abs=0.025) and abs(scores["corr"]) < 0.04
+
+
+def test_a_row_keeps_its_answer_and_another_seed_answers_otherwise():
+    system, data = coin("multilabel", prevalence={"a": 0.5, "b": 0.5})
+    answers = predict(system, data).logits
+    assert torch.equal(answers, predict(system, data, "available(text)", batch_size=7).logits)
+    other, _ = coin("multilabel", seed=1, prevalence={"a": 0.5, "b": 0.5})
+    same = (answers > 0) == (predict(other, data).logits > 0)
+    assert float(same.float().mean()) == pytest.approx(0.5, abs=0.03)
