@@ -2,6 +2,7 @@
 
 from mmlib.report.claims.page import page, verdicts
 from mmlib.report.findings import findings
+from mmlib.report.headroom import has_vote, headroom
 from mmlib.report.intervals import corrected_interval, paired
 from mmlib.report.paper_metrics import flattened_f1_micro, relative_error
 from mmlib.report.published import TABLES

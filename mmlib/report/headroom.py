@@ -1,0 +1,140 @@
+"""Headroom: what completing could gain on a data set, shown before methods are compared.
+
+Complete rows bound what a completion can be worth, and the bound is loose: what the missing modality alone tells, nobody can
+complete. Where complete rows are not clearly better than what is left under a condition, the data set has no vote on claims
+about completion.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mmlib import metrics
+from mmlib.report.intervals import Difference, paired
+from mmlib.report.published import DROPOUT
+from mmlib.report.rows import COMPLETE, CORPORA, MissingRows, Rows, fold_ratio, main_metric, mean_text
+
+CAPTION = (
+    "Headroom: how much better complete rows are than the best trivial row under the condition; on complete rows, than the "
+    "best single modality. Trivial rows: zero fill, with and without modality dropout, and single modalities. Flagged rows are "
+    "left out. Intervals: 95 %, over seeds. Chance is not 0: with two classes, weighted F1 pays a coin about 50 and a constant "
+    "about 25 (33 if it names half of the rows, 25 if it names 42 % of them). Where a modality is at chance, differences in F1 "
+    "are noise."
+)
+NO_GAIN = "no: complete is not better than what is left"
+NO_ROW = "no: there is no row without a flag to compare"
+FEW_SEEDS = "no: an interval needs two seeds"
+_SINGLE = r"\w+ alone"
+_TRIVIAL = f"zero fill|{re.escape(DROPOUT)}|{_SINGLE}"
+
+
+def headroom(rows: Rows, dataset: str, metric: str | None = None) -> pd.DataFrame:
+    """What could be gained on a data set: a line per test condition of its trivial rows. CAPTION belongs above it.
+
+    rows: of one paper, from `runs.Record.frame` or `rows.results`. metric: by default the main metric of the data set.
+    Columns, all text: scores (mean ± standard deviation over seeds; mae as it is, all else in percent) of the constant
+    (prior), the coin, the best single modality that is available, the best trivial row, complete rows (the best trivial row
+    on them), and the oracle where there is one; `headroom`, complete minus what is left, with its interval; `vote`.
+    A cell without rows is –.
+
+    The best row has the best mean over seeds on the test rows themselves, since the rows hold no scores on validation. That is
+    optimistic, and the interval does not count it. The same rule picks the best row on complete rows and on what is left.
+    Raises MissingRows where no trivial row was scored on complete rows.
+    """
+    table = _Table.of(rows, dataset, metric)
+    lines = {condition: _line(table, condition) for condition in table.conditions}
+    frame = pd.DataFrame.from_dict(lines, orient="index").rename_axis(index="condition", columns=table.metric)
+    return frame if frame["oracle"].ne("–").any() else frame.drop(columns="oracle")
+
+
+def has_vote(rows: Rows, dataset: str, conditions: Sequence[str], metric: str | None = None) -> tuple[bool, str]:
+    """Whether a data set has a vote on claims about completion under these conditions, and why.
+
+    It has one where complete rows are clearly better than what is left, averaged over the conditions (95 %, over seeds).
+    Arguments and errors as of `headroom`; raises MissingRows for a condition under which no trivial row was scored, too.
+    """
+    table = _Table.of(rows, dataset, metric)
+    if lacking := [c for c in conditions if c not in table.conditions]:
+        raise MissingRows(f"no trivial row on {dataset!r} has {table.metric} under {lacking[0]!r}")
+    left = pd.concat([table.left(condition) for condition in conditions], axis=1)
+    gain, vote = table.judge(left.mean(axis=1, skipna=False).dropna())
+    return vote == "yes", vote if gain is None else f"{vote} ({gain}, {gain.seeds} seeds)"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The scores of one data set in one metric, without flagged rows.
+
+    scores: a line per method, variant, protocol and seed, a column per condition. conditions: those of the trivial rows,
+    flagged ones included. complete: the condition under which nothing is missing. ratio: as of `intervals.paired`.
+    """
+
+    scores: pd.DataFrame
+    conditions: list[str]
+    complete: str
+    metric: str
+    ratio: float
+
+    @classmethod
+    def of(cls, rows: Rows, dataset: str, metric: str | None) -> "_Table":
+        metric = metric or main_metric(rows, dataset)
+        rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & (rows["role"] == "test")]
+        conditions = list(dict.fromkeys(rows.loc[rows["method"].str.fullmatch(_TRIVIAL), "condition"]))
+        complete = [c for c in conditions if c in COMPLETE]
+        if not complete:
+            raise MissingRows(f"no trivial row on {dataset!r} has {metric} on complete rows")
+        ratio = fold_ratio(rows["paper"].iloc[0], dataset) if dataset in CORPORA else 0.0
+        unflagged = rows[rows["flags"].fillna("") == ""]
+        scores = unflagged.pivot(index=["method", "variant", "protocol", "seed"], columns="condition", values="value")
+        return cls(scores.reindex(columns=conditions), conditions, complete[0], metric, ratio)
+
+    def best(self, methods: str, condition: str) -> pd.Series:
+        """The scores by seed of the best system whose method matches, named after it; empty where there is none."""
+        scores = self.scores[condition].dropna()
+        scores = scores[scores.index.get_level_values("method").str.fullmatch(methods)]
+        if scores.empty:
+            return pd.Series(dtype=float)
+        means = scores.groupby(level=["method", "variant", "protocol"]).mean()
+        system = means.idxmax() if metrics.better(self.metric, 1.0, 0.0) else means.idxmin()
+        return scores.loc[system].rename(system[0])
+
+    def single(self, condition: str) -> pd.Series:
+        """The best single modality; under available(...), of those that are available."""
+        available = re.match(r"available\(([^)]*)\)", condition)
+        names = [f"{m.strip()} alone" for m in available[1].split(",")] if available else [_SINGLE]
+        return self.best("|".join(names), condition)
+
+    def left(self, condition: str) -> pd.Series:
+        """What complete rows are compared with."""
+        return self.single(condition) if condition == self.complete else self.best(_TRIVIAL, condition)
+
+    def judge(self, left: pd.Series) -> tuple[Difference | None, str]:
+        """The gain of complete rows over what is left, and the vote."""
+        complete = self.best(_TRIVIAL, self.complete)
+        seeds = complete.index.intersection(left.index)
+        if complete.empty or left.empty:
+            return None, NO_ROW
+        if len(seeds) < 2:
+            return None, FEW_SEEDS
+        gain = paired(complete[seeds], left[seeds], self.metric, ratio=self.ratio)
+        return gain, "yes" if gain.side == 1 else NO_GAIN
+
+
+def _line(table: _Table, condition: str) -> dict[str, str]:
+    def cell(scores: pd.Series, named: bool = False) -> str:
+        unit, digits = (1, 3) if table.metric == "mae" else (100, 1)
+        return mean_text(scores * unit, digits) + f" ({scores.name})" * (named and not scores.empty)
+
+    gain, vote = table.judge(table.left(condition))
+    return {
+        "constant": cell(table.best("prior", condition)),
+        "coin": cell(table.best("coin", condition)),
+        "best single modality": cell(table.single(condition), named=True),
+        "best trivial row": cell(table.best(_TRIVIAL, condition), named=True),
+        "complete": cell(table.best(_TRIVIAL, table.complete)),
+        "oracle": cell(table.best("oracle", condition)),
+        "headroom": "–" if gain is None else str(gain),
+        "vote": vote,
+    }
