@@ -14,7 +14,7 @@ from mmlib.data.checks import TASKS
 from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.metrics import PRIMARY, better, replicates, resamples, score
 from mmlib.report.intervals import corrected_interval
-from mmlib.report.paper_metrics import flattened_f1_micro, relative_error
+from mmlib.report.paper_metrics import flattened_f1_micro, least_f1_samples, relative_error
 
 # Undefined scores are nan by contract; a warning on the way there would flood a notebook.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -221,6 +221,28 @@ def test_flattened_f1_micro_refuses_what_score_refuses():
         flattened_f1_micro(torch.zeros(0, 3), torch.zeros(0, 3))
     with pytest.raises(ValueError, match=r"expected \(2, 3\)"):
         flattened_f1_micro(torch.zeros(2, 3), torch.zeros(3, 2))
+
+
+def test_a_micro_f1_bounds_the_f_samples_of_simc():
+    """2.487 labels per film: a micro-F1 of .935 allows 2 * 2.487 * .065 / .935 = .346 wrong cells per film."""
+    labels = sum(MMIMDB_GENRES.values()) / MMIMDB_FILMS
+    assert least_f1_samples(0.935, labels) == pytest.approx(1 - 0.3458, abs=1e-4)
+    # One film of two with its only label missed: micro-F1 is 2/3, F-samples 1/2, and the bound 0.
+    truth = torch.tensor([[1.0, 0], [1, 0]])
+    values = score("multilabel", torch.tensor([[1.0, -1], [-1, -1]]), truth)
+    assert values["f1_micro"] == pytest.approx(2 / 3)
+    assert values["f1_samples"] == pytest.approx(0.5) and least_f1_samples(2 / 3, 1.0) == pytest.approx(0.0)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None)
+def test_no_prediction_has_less_than_the_least_f_samples(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((30, 5)) < 0.3
+    truth[~truth.any(1), 0] = True
+    pred = truth ^ (rng.random((30, 5)) < rng.uniform(0, 0.1))
+    values = score("multilabel", torch.from_numpy(np.where(pred, 1.0, -1.0)), torch.from_numpy(truth))
+    assert values["f1_samples"] >= least_f1_samples(values["f1_micro"], truth.sum(1).mean()) - 1e-12
 
 
 def test_relative_error_by_hand():

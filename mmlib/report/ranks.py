@@ -19,7 +19,7 @@ from mmlib.metrics import better
 from mmlib.report.intervals import paired
 from mmlib.report.needs import CLEAN, HEADROOM
 from mmlib.report.published import DROPOUT
-from mmlib.report.rows import AVAILABLE, Rows, main_metric, unflagged
+from mmlib.report.rows import AVAILABLE, COMPLETE, Rows, main_metric, unflagged
 
 _LEVEL = 0.05
 _DIGITS = 12  # scores this close are tied: the same seeds averaged in another order differ in the last bit
@@ -135,7 +135,8 @@ def voting(rows: Rows) -> tuple[Rows, pd.DataFrame]:
         lines.append((dataset, "all", str(seed), "; ".join(systems)))
         keep &= (rows["dataset"] != dataset) | (rows["seed"] != seed)
     for (dataset, condition), part in competing(rows).groupby(["dataset", "condition"], sort=False):
-        if reason := next(filter(None, (need.lacks(rows, dataset, [condition]) for need in (CLEAN, HEADROOM))), ""):
+        needs = (CLEAN,) if condition in COMPLETE else (CLEAN, HEADROOM)
+        if reason := next(filter(None, (need.lacks(rows, dataset, [condition]) for need in needs)), ""):
             lines.append((dataset, condition, "all", reason))
             keep[part.index] = False
     return unflagged(rows[keep]), pd.DataFrame(lines, columns=["data set", "condition", "seeds", "why"])

@@ -229,7 +229,7 @@ def conditions_like(rows: Rows, dataset: str, pattern: str) -> list[str]:
 
 def missing_conditions(rows: Rows, dataset: str) -> list[str]:
     """The conditions with something missing over which the papers average."""
-    return conditions_like(rows, dataset, CORPORA[dataset].missing)
+    return conditions_like(rows, dataset, corpus(dataset).missing)
 
 
 def fold_ratio(paper: str, dataset: str) -> float:

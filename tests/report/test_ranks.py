@@ -391,7 +391,7 @@ def test_tally_counts_blocks_above_around_and_below_the_baseline():
     _, by_seed = compared()
     # SIM-C: +0.3 and +0.3, -0.1 and -0.1, -0.1 and +0.8. SMCIR: -0.1 and +0.1, +0.1 and +0.1, 0 and +0.1.
     counts = ranks.tally({"first": by_seed, "second": by_seed.iloc[:4].drop(columns="SMCIR")})
-    assert list(counts) == ["blocks", "better", "undecided", "worse"]
+    assert list(counts) == ["blocks", "better", "interval contains 0", "worse"]
     assert counts.loc["SMCIR"].tolist() == [3, 1, 2, 0] and counts.loc["SIM-C"].tolist() == [2, 1, 0, 1]
     assert ranks.tally({"first": by_seed}).loc["SIM-C"].tolist() == [3, 1, 1, 1]
 
@@ -401,8 +401,6 @@ def test_chances_are_those_of_the_signed_rank_test():
     found = ranks.chances(shares, rope=0.01)
     assert list(found.index) == ["SIM-C", "SMCIR"] and list(found) == ["better", "equal", "worse"]
     assert tuple(found.loc["SMCIR"]) == ranks.signed_rank(shares["SMCIR"], shares[ranks.DROPOUT], 0.01)
-    renamed = shares.rename(columns={"SIM-C": ranks.ANEW["ADMC"]})
-    assert list(ranks.chances(renamed, rope=0.01).index) == ["SMCIR"]  # what is measured anew is left out
 
 
 def test_a_corpus_is_one_block_whatever_its_forms():
@@ -439,3 +437,30 @@ def test_methods_compete_in_the_main_metric_and_in_one_order():
     found = ranks.competing(rows)
     assert found["method"].tolist() == ["b"] * 4 + ["a"] * 2 and set(found["metric"]) == {"ua", "mae"}
     assert set(found["condition"]) == {"complete", "available(text)"}
+
+
+def test_flagged_rows_and_blocks_without_a_vote_are_left_out(monkeypatch):
+    keys = itertools.product(
+        ["mosi_words", "mosi_bclstm, text + audio"],
+        ["A", "B", "text alone"],
+        ["available(text)", "complete"],
+        [0, 1, 2],
+    )
+    rows = pd.DataFrame(keys, columns=["dataset", "method", "condition", "seed"])
+    rows = rows.assign(metric="mae", value=1.0, paper="compare", flags="")
+    flagged = (rows["dataset"] == "mosi_words") & (rows["method"] == "A") & (rows["seed"] == 1)
+    alone = (rows["method"] == "text alone") & (rows["seed"] == 2)
+    rows.loc[flagged, "flags"], rows.loc[alone, "flags"] = "limit (mf)", "at_prior (text)"
+    kept, left_out = ranks.voting(rows)
+    assert left_out.to_numpy().tolist() == [
+        ["mosi_words", "all", "1", "A: limit (mf)"],
+        ["mosi_bclstm, text + audio", "available(text)", "all", "its validation labels trained the features"],
+        ["mosi_bclstm, text + audio", "complete", "all", "its validation labels trained the features"],
+    ]
+    assert set(zip(kept["dataset"], kept["seed"])) == {("mosi_words", 0), ("mosi_words", 2)}
+    table = ranks.blocks(kept[kept["method"] != "text alone"], per="seed")
+    assert list(table) == ["A", "B"] and len(table) == 4
+    monkeypatch.setattr("mmlib.report.needs.has_vote", lambda *_: (False, "complete is not better"))
+    kept, left_out = ranks.voting(rows)
+    assert ["mosi_words", "available(text)", "all", "complete is not better"] in left_out.to_numpy().tolist()
+    assert set(kept["condition"]) == {"complete"}, "nothing is to be completed there"

@@ -28,7 +28,7 @@ def page(paper: str | None = None) -> pd.DataFrame:
 
 
 def verdicts(paper: str):
-    """The page of one paper as a Markdown table for a notebook: claim, where, needs, verdict, evidence. Errors as for `page`."""
+    """The page of one paper as a Markdown table for a notebook: one line per claim. Errors as for `page`."""
     from mmlib import show
 
     return show.table(page(paper).drop(columns="paper").set_index("claim"))
