@@ -458,6 +458,7 @@ def test_flagged_rows_and_blocks_without_a_vote_are_left_out(monkeypatch):
         ["mosi_bclstm, text + audio", "complete", "all", "its validation labels trained the features"],
     ]
     assert set(zip(kept["dataset"], kept["seed"])) == {("mosi_words", 0), ("mosi_words", 2)}
+    assert set(kept.loc[kept["method"] == "text alone", "seed"]) == {0}, "its flag is no other system's"
     table = ranks.blocks(kept[kept["method"] != "text alone"], per="seed")
     assert list(table) == ["A", "B"] and len(table) == 4
     monkeypatch.setattr("mmlib.report.needs.has_vote", lambda *_: (False, "complete is not better"))
