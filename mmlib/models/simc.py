@@ -76,6 +76,8 @@ class SIMC(System):
             raise DataError("SIM-C: impute 'zeros' has no simulators to train first; take schedule 'joint'")
         self.zeros, self.l2norm = impute == "zeros", l2norm
         self.alpha, self.beta, self.reduction = alpha, beta, reduction
+        # Alone in a stage the simulation loss has no weight against another: Adam's steps hardly depend on its scale.
+        self.grid = self.grid if impute == "simulated" and schedule == "joint" else {}
         self.stages = ("joint",) if schedule == "joint" else ("simulators", "task")
         (self.m1, d1), (self.m2, d2) = dims.items()
         self.S12 = mlp(d1, hidden, hidden, d2)

@@ -124,6 +124,11 @@ def test_control_fuses_zeros_and_trains_no_simulator():
     assert all(float(p.grad.abs().sum()) > 0 for p in trained)
 
 
+def test_alpha_is_tuned_only_where_two_losses_are_weighed():
+    assert system_of().grid == SIMC.grid and list(SIMC.grid) == ["alpha"]
+    assert system_of(impute="zeros").grid == system_of(schedule="two_stage").grid == {}
+
+
 def test_paper_widths_and_parameter_count():
     system = SIMC({"image": 512, "text": 512}, "multilabel", 27)
     simulators = sum(p.numel() for p in [*system.S12.parameters(), *system.S21.parameters()])
