@@ -97,10 +97,10 @@ CORPORA = {
         "IEMOCAP utterances, two classes, no video", "iemocap_binary", missing=r"rate\(0\.\d+\)", complete="rate(0)"
     ),
     "iemocap, one vs rest": Corpus("IEMOCAP utterances, four yes or no problems, no video", "iemocap"),
-    "iemocap_mpnet": Corpus("IEMOCAP utterances, sentence vectors of MPNet, no video", "iemocap_mpnet"),
+    "iemocap_mpnet": Corpus("IEMOCAP utterances, sentence vectors of MPNet, no video", "iemocap"),
     "avdigits": Corpus("spoken and written digits", "avdigits", is_published=False, sequences=("audio",)),
     "mintrec_mpnet": Corpus(
-        "MIntRec scenes, text alone", "mintrec_mpnet", complete="", sequences=("text",), contextual=True
+        "MIntRec scenes, text alone", "mintrec", complete="", sequences=("text",), contextual=True
     ),
     "synthetic iemocap": Corpus("synthetic clips in the form of IEMOCAP", "synthetic", is_published=False),
 }  # fmt: skip

@@ -25,6 +25,7 @@ from mmlib.report.claims.verdicts import (
     UNDECIDABLE,
     Measured,
 )
+from mmlib.report.headroom import has_vote as real_headroom
 from mmlib.report.intervals import Difference
 from mmlib.report.published import DROPOUT, TITLES
 from mmlib.report.rows import COLUMNS, MissingRows, grid, missing_conditions, reported, score
@@ -65,6 +66,12 @@ ASKED = {
 
 PERCENTAGES = ["acc2_has0", "acc2_non0", "f1_has0", "f1_non0"]
 NAMES = {title: name for name, title in TITLES.items()}
+
+
+@pytest.fixture(autouse=True)
+def headroom(monkeypatch):
+    """Data without trivial rows have it, too."""
+    monkeypatch.setattr(needs, "has_vote", lambda rows, dataset, conditions: (True, ""))
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +313,23 @@ def test_headroom_is_asked_where_something_is_missing(monkeypatch):
     assert needs.HEADROOM.lacks(rows, "mosi_mpnet", ["complete"]) == "none"
     needs.HEADROOM.lacks(rows, "mosi_mpnet", [*SETS])
     assert [sorted(c) for c in asked] == [sorted(SETS)] * 2
+
+
+@pytest.mark.parametrize("complete, verdict", [(0.3, HOLDS_HERE), (0.5, UNCHECKED)])
+def test_data_without_headroom_have_no_vote_on_completion(monkeypatch, complete, verdict):
+    monkeypatch.setattr(needs, "has_vote", real_headroom)
+    claim = the("SMCIR", "CMCG is essential")
+    rows = of_claim(claim, 0.1, datasets=["mosi_mpnet"])
+    rows = changed(rows, {"method": "zero fill", "condition": "complete"}, lambda v: v - 0.5 + complete)
+    said = claim.judged("smcir", rows, reported("smcir"))
+    assert said.verdict == verdict and ("complete is not better than what is left" in said.evidence) == (
+        verdict == UNCHECKED
+    )
+    # Without trivial rows nobody knows.
+    claim = the("SMCIR", "MSSE helps")
+    rows = of_claim(claim, 0.1, datasets=["mosi_mpnet"])
+    said = claim.judged("smcir", rows[rows["method"] != "zero fill"], reported("smcir"))
+    assert said.verdict == UNCHECKED and "trivial rows in smcir_mosi_mpnet" in said.evidence
 
 
 # --- verdicts follow our rows ---

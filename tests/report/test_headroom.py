@@ -45,14 +45,14 @@ def test_headroom_by_hand():
     assert line["best trivial row"] == "73.0 ± 2.0 (zero fill + modality dropout)"
     assert line["complete"] == "82.0 ± 2.0"
     # 0.80 - 0.71, 0.84 - 0.75, 0.82 - 0.73: nine points for every seed
-    assert line["headroom"] == "+9.0 ± 0.0 points of f1_mean" and line["vote"] == "yes"
+    assert line["headroom"] == "+9.0 ± 0.0 points of f1_mean (seeds alone)" and line["vote"] == "yes"
 
 
 def test_no_vote_where_the_interval_holds_zero():
     line = report.headroom(table(), "clips").loc[AUDIO]
     # differences -1, 1 and -2 points: mean -2/3, deviation sqrt(7/3)
     half = t.ppf(0.975, 2) * (7 / 3 / 3) ** 0.5
-    assert line["headroom"] == f"-0.7 ± {half:.1f} points of f1_mean" and line["vote"] == NO_GAIN
+    assert line["headroom"] == f"-0.7 ± {half:.1f} points of f1_mean (seeds alone)" and line["vote"] == NO_GAIN
 
 
 def test_complete_rows_are_compared_with_the_best_single_modality():
@@ -69,7 +69,7 @@ def test_lower_errors_are_better():
     }
     line = report.headroom(table(errors, "mae"), "clips").loc[TEXT]
     assert line["best trivial row"] == "0.900 ± 0.100 (zero fill)" and line["oracle"] == "0.700 ± 0.000"
-    assert line["headroom"] == "+0.100 ± 0.000 mae" and line["coin"] == "–"
+    assert line["headroom"] == "+0.100 ± 0.000 mae (seeds alone)" and line["coin"] == "–"
 
 
 def test_flagged_rows_trials_and_other_metrics_do_not_count():
@@ -84,7 +84,7 @@ def test_a_flagged_seed_is_left_out_of_both_sides():
     rows = marked(table(), "limit", method="zero fill", seed=0, condition="complete")
     line = report.headroom(rows, "clips").loc[TEXT]
     # zero fill keeps 0.84 and 0.82 on complete rows; dropout has 0.75 and 0.73 for these seeds
-    assert line["complete"] == "83.0 ± 1.4" and line["headroom"] == "+9.0 ± 0.0 points of f1_mean"
+    assert line["complete"] == "83.0 ± 1.4" and line["headroom"] == "+9.0 ± 0.0 points of f1_mean (seeds alone)"
     few = marked(table(), "limit", condition="complete", seed=1)
     assert report.headroom(marked(few, "limit", condition="complete", seed=2), "clips").loc[TEXT, "vote"] == FEW_SEEDS
 
@@ -109,11 +109,14 @@ def test_the_best_training_condition_of_a_row_counts():
 
 
 def test_vote_over_conditions_is_of_the_mean():
-    assert has_vote(table(), "clips", [TEXT]) == (True, "yes (+9.0 ± 0.0 points of f1_mean, 3 seeds)")
+    assert has_vote(table(), "clips", [TEXT]) == (True, "yes (+9.0 ± 0.0 points of f1_mean (seeds alone), 3 seeds)")
     assert has_vote(table(), "clips", [AUDIO])[0] is False
     # differences 9, 9, 9 and -1, 1, -2: means 4, 5 and 3.5
     half = t.ppf(0.975, 2) * pd.Series([4, 5, 3.5]).std() / 3**0.5
-    assert has_vote(table(), "clips", [TEXT, AUDIO]) == (True, f"yes (+4.2 ± {half:.1f} points of f1_mean, 3 seeds)")
+    assert has_vote(table(), "clips", [TEXT, AUDIO]) == (
+        True,
+        f"yes (+4.2 ± {half:.1f} points of f1_mean (seeds alone), 3 seeds)",
+    )
 
 
 def test_caption_says_what_weighted_f1_pays_for_nothing():

@@ -223,7 +223,7 @@ def poll(
                 ):
                     others.setdefault(reason, []).append(label)
                 else:
-                    studies = missing.setdefault(_name(error.system), {})
+                    studies = missing.setdefault(_name(error.system) or "trivial rows", {})
                     studies[f"{case.paper}_{CORPORA[dataset].study}"] = None
                 continue
             if reason:
