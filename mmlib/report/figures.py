@@ -1,11 +1,14 @@
 """The papers' figures drawn with our numbers, at the size in which they are printed.
 
 Every function is named after the figure that it redraws and returns a Figure that pyplot no longer holds. Lines come from
-the rows of `rows.results`: means over five seeds with a band of one standard deviation. Maps and clouds of points come
-from one run each (seed 0): the files of data/results/figures, which the papers' notebooks write. `draw_all` draws every
-figure, `write` saves them. The papers' diagrams of networks show no data and are not redrawn.
+the rows of `rows.results`: means over the seeds without a flag with a band of one standard deviation; the legend names the
+seeds that are left out, and a panel without rows says so. Maps and clouds of points come from one run each (seed 0): the
+files of data/results/figures, which the papers' notebooks write. `draw_all` draws every figure, `write` saves them. The
+papers' diagrams of networks show no data and are not redrawn.
 """
 
+import inspect
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmlib import files
-from mmlib.report.findings import NUMBERS, detection
-from mmlib.report.rows import ROOT, Rows, SystemName, by_seed, conditions_like, results, score
+from mmlib.report.findings import DETECTORS, detected_on, detection, generated, simc_cells
+from mmlib.report.published import EMOTIONS, not_run
+from mmlib.report.rows import ROOT, MissingRows, Rows, SystemName, by_seed, conditions_like, results, score, unflagged
 from mmlib.show import curves, maps, theme
 
 POINTS = ROOT / "data" / "results" / "figures"
@@ -30,7 +34,7 @@ THEME = theme.THEME | {
 _GREY = {"color": "0.45", "lw": 0.8, "zorder": 1.5}
 _STYLES = {  # apart in marker or dashes, too: for the colour-blind and for print in grey
     ("UMDF", ""): {"color": theme.PALETTE[0], "marker": "o", "zorder": 2.2},
-    ("UMDF", "cloned streams"): {"color": theme.PALETTE[1], "marker": "s"},
+    ("UMDF", "one view"): {"color": theme.PALETTE[1], "marker": "s"},
     ("UMDF", "w/o L_fea"): {"color": theme.PALETTE[1], "marker": "s"},
     ("UMDF", "w/o L_logits"): {"color": theme.PALETTE[2], "marker": "^"},
     ("UMDF", "w/o MCIM"): {"color": theme.PALETTE[3], "marker": "v"},
@@ -40,10 +44,17 @@ _STYLES = {  # apart in marker or dashes, too: for the colour-blind and for prin
     ("prior", ""): {**_GREY, "ls": (0, (1, 1.5))},
     ("oracle", ""): {"color": "black", "lw": 0.8, "zorder": 1.9},
 }
-_UMDF, _CLONED, *_ABLATIONS = [system for system in _STYLES if system[0] == "UMDF"]
-_COLUMNS = ["dataset", "method", "variant", "condition", "metric", "seed", "value"]
+_UMDF, _CONTROL, *_ABLATIONS = [system for system in _STYLES if system[0] == "UMDF"]
 _PRIOR, _ORACLE = ("prior", ""), ("oracle", "")
 _BASELINES = [("zero fill", ""), ("zero fill + modality dropout", ""), _PRIOR]
+_WORDS = {"mosi_words": "(a) MOSI, static words", "mosi_mpnet": "(b) MOSI, hidden after encoding"}
+SETS = {
+    "smcir_fig3": {"mmmo": "(a) ICT-MMMO", "synthetic reviews": "(b) synthetic"},
+    "umdf_fig3": _WORDS | {"synthetic reviews": "(c) synthetic"},
+    "umdf_fig4": {"iemocap, one vs rest": ""},
+    "umdf_fig5": _WORDS,
+}
+"""The figures that are drawn from rows: our data sets, and the title of each one's panel."""
 
 
 @plt.rc_context(THEME)
@@ -98,24 +109,26 @@ def smcir_fig3(rows: pd.DataFrame) -> Figure:
     rows: of `results("smcir")`. A detector that is right lies on the broad line. The true share is 0 for complete clips,
     1 for text alone, and about a half where modalities are missing at random; there it follows from the rows as share
     diagnosed times precision, over recall. Differs: the paper draws the share diagnosed without the true share; clips of
-    MOSI (`mosi_bclstm`), of ICT-MMMO in place of MOSEI, and synthetic ones; the detector as printed, of the released code,
-    and corrected.
+    ICT-MMMO and synthetic ones, because only sequences have what the detector reads; the detector as printed, of the
+    released code, and corrected.
     """
-    theme.require_columns(rows, _COLUMNS, "figures.smcir_fig3")
-    sets = {"mosi_bclstm": "(a) MOSI, one vector each", "mmmo": "(b) ICT-MMMO", "synthetic mosi": "(c) synthetic"}
-    detectors = {"": "as printed", "official": "released code", "corrected": "corrected"}
-    figure, panels = _panels(PAGE, 2.5, 1, len(sets), sharex=True, sharey=True)
-    for panel, (dataset, title) in zip(panels.flat, sets.items(), strict=True):
-        for k, (variant, name) in enumerate(detectors.items()):
+    figure, panels = _panels(PAGE, 2.5, 1, len(SETS["smcir_fig3"]), sharex=True, sharey=True)
+    for panel, (dataset, title) in zip(panels.flat, SETS["smcir_fig3"].items(), strict=True):
+        for k, (name, variant) in enumerate(DETECTORS.items()):
             for m, marker, dashes in (("audio", "os^"[k], "-"), ("vision", "DvP"[k], (0, (3, 1)))):
-                at, mean, std = _diagnosed(rows, dataset, variant, m)
                 style = {"color": theme.PALETTE[k], "marker": marker, "ls": dashes, "label": f"{name}, {m}"}
-                curves.draw_line(panel, at, mean, std, **style)
-        panel.plot([0, 1], [0, 1], label="true share", color="0.85", lw=5, zorder=1, solid_capstyle="butt")
+                try:
+                    curves.draw_line(panel, *_diagnosed(unflagged(rows), dataset, variant, m), **style)
+                except MissingRows:
+                    continue
+        if panel.lines:
+            panel.plot([0, 1], [0, 1], label="true share", color="0.85", lw=5, zorder=1, solid_capstyle="butt")
+        else:
+            _say_empty(panel)
         panel.set(title=title, xlabel="share of clips that lack it")
         panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
     panels[0, 0].set(ylabel="share diagnosed missing", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-    _legend(figure, 4)
+    _legend(figure, 4, title=_left_out(rows, "smcir_fig3", [("SMCIR", v) for v in DETECTORS.values()]))
     return figure
 
 
@@ -123,15 +136,13 @@ def smcir_fig3(rows: pd.DataFrame) -> Figure:
 def umdf_fig3(rows: pd.DataFrame) -> Figure:
     """UMDF, Figure 3: mean absolute error and F1 against the frame missing rate p.
 
-    rows: of `results("umdf")`. At p = 1 each clip keeps one frame. Differs: clips of MOSI twice, as MiniLM tokens with
-    one openSMILE vector (a) and as one vector per modality (b), and synthetic ones with their oracle (c), in place of
-    MOSEI; UMDF is compared with baselines and with its form that integrates each view with itself, not with published
-    methods.
+    rows: of `results("umdf")`. At p = 1 each clip keeps one frame. Differs: clips of MOSI as static words (a), where a word
+    that is hidden is gone, as with the paper's GloVe; as contextual tokens that are hidden after encoding (b), which is
+    easier, because a token tells of its hidden neighbours; synthetic clips with their oracle (c) in place of MOSEI. UMDF is
+    compared with its network on one view without distillation and with baselines, not with published methods.
     """
-    theme.require_columns(rows, _COLUMNS, "figures.umdf_fig3")
-    sets = {"mosi": "(a) MOSI, words and one vector", "mosi_bclstm": "(b) MOSI, one vector each"}
-    sets |= {"synthetic mosi": "(c) synthetic"}
-    systems = [_UMDF, _CLONED, *_BASELINES]
+    sets = SETS["umdf_fig3"]
+    systems = [_UMDF, _CONTROL, *_BASELINES]
     figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
         here = [*systems, _ORACLE] if dataset.startswith("synthetic") else systems
@@ -141,7 +152,7 @@ def umdf_fig3(rows: pd.DataFrame) -> Figure:
         column[1].set_xlabel("frame missing rate p")
     panels[0, 0].set_ylabel("MAE")
     panels[1, 0].set_ylabel("F1 (%)")
-    _legend(figure, 3)
+    _legend(figure, 3, title=_left_out(rows, "umdf_fig3", systems))
     return figure
 
 
@@ -152,14 +163,14 @@ def umdf_fig4(rows: pd.DataFrame) -> Figure:
     rows: of `results("umdf")`. Differs: text as MiniLM sentence vector and audio as GeMAPS statistics, no video, so a
     frame that is lost is a modality that is lost; the systems as in `umdf_fig3`.
     """
-    theme.require_columns(rows, _COLUMNS, "figures.umdf_fig4")
-    emotions = {"happy": "f1_1", "sad": "f1_3", "angry": "f1_0", "neutral": "f1_2"}
-    figure, panels = _panels(PAGE, 2.2, 1, len(emotions), sharex=True, sharey=True)
-    for panel, (emotion, metric) in zip(panels.flat, emotions.items(), strict=True):
-        _rates(panel, rows, "iemocap", metric, [_UMDF, _CLONED, *_BASELINES])
+    systems = [_UMDF, _CONTROL, *_BASELINES]
+    figure, panels = _panels(PAGE, 2.2, 1, len(EMOTIONS), sharex=True, sharey=True)
+    for panel, (emotion, number) in zip(panels.flat, EMOTIONS.items(), strict=True):
+        (dataset,) = SETS["umdf_fig4"]
+        _rates(panel, rows, dataset, f"f1_{number}", systems)
         panel.set(title=emotion, xlabel="frame missing rate p")
     panels[0, 0].set_ylabel("F1 (%)")
-    _legend(figure, 5)
+    _legend(figure, 5, title=_left_out(rows, "umdf_fig4", systems))
     return figure
 
 
@@ -167,25 +178,34 @@ def umdf_fig4(rows: pd.DataFrame) -> Figure:
 def umdf_fig5(rows: pd.DataFrame) -> Figure:
     """UMDF, Figure 5: ablations against the frame missing rate p, on clips of MOSI.
 
-    rows: of `results("umdf")`. Differs: one vector per modality (`mosi_bclstm`), so a frame that is lost is a modality
-    that is lost; two baselines are drawn, too.
+    rows: of `results("umdf")`. Differs: static words (a); contextual tokens that are hidden after encoding (b), which tell
+    of their hidden neighbours; two baselines are drawn, too.
     """
-    theme.require_columns(rows, _COLUMNS, "figures.umdf_fig5")
-    systems = [_UMDF, *_ABLATIONS]
-    figure, panels = _panels(COLUMN, 4.3, 2, 1, sharex=True)
-    for panel, (metric, name) in zip(panels.flat, {"mae": "MAE", "f1_non0": "F1 (%)"}.items(), strict=True):
-        _rates(panel, rows, "mosi_bclstm", metric, [*systems, *_BASELINES[:2]], alpha=0.08)
-        for k, line in enumerate(panel.lines[: len(systems)]):
-            line.set_markevery((k, len(systems)))  # the lines overlap: with markers in turn each can be seen
-        # The prior is far from the other lines: drawn as a line, it would press them together.
-        guess = _by_rate(rows, "mosi_bclstm", metric, _PRIOR)["mean"].iloc[0]
-        high, low = f"prior: {guess:.2f} \N{UPWARDS ARROW}", f"prior: {guess:.1f} \N{DOWNWARDS ARROW}"
-        at = {"s": high, "y": 0.95, "va": "top"} if metric == "mae" else {"s": low, "y": 0.05, "va": "bottom"}
-        panel.text(0.03, size=7, color="0.35", transform=panel.transAxes, **at)
-        panel.set_ylabel(name)
-    panels[1, 0].set_xlabel("frame missing rate p")
-    _legend(figure, 2)
+    systems, sets = [_UMDF, *_ABLATIONS, *_BASELINES[:2]], SETS["umdf_fig5"]
+    figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
+    for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
+        for panel, metric in zip(column, ("mae", "f1_non0"), strict=True):
+            _rates(panel, rows, dataset, metric, systems, alpha=0.08)
+            for k, line in enumerate(line for line in panel.lines if line.get_marker() != "None"):
+                line.set_markevery((k % 5, 5))  # the lines overlap: with markers in turn each can be seen
+            _note_prior(panel, rows, dataset, metric)
+        column[0].set_title(title)
+        column[1].set_xlabel("frame missing rate p")
+    panels[0, 0].set_ylabel("MAE")
+    panels[1, 0].set_ylabel("F1 (%)")
+    _legend(figure, 4, title=_left_out(rows, "umdf_fig5", systems))
     return figure
+
+
+def _note_prior(panel: Axes, rows: Rows, dataset: str, metric: str) -> None:
+    """The prior is far from the other lines: drawn as a line, it would press them together."""
+    try:
+        guess = _by_rate(unflagged(rows), dataset, metric, _PRIOR)["mean"].iloc[0]
+    except MissingRows:
+        return
+    high, low = f"prior: {guess:.2f} \N{UPWARDS ARROW}", f"prior: {guess:.1f} \N{DOWNWARDS ARROW}"
+    at = {"s": high, "y": 0.95, "va": "top"} if metric == "mae" else {"s": low, "y": 0.05, "va": "bottom"}
+    panel.text(0.03, size=7, color="0.35", transform=panel.transAxes, **at)
 
 
 @plt.rc_context(THEME)
@@ -228,24 +248,26 @@ def admc_fig3(points: pd.DataFrame) -> Figure:
 @plt.rc_context(THEME)
 def findings() -> Figure:
     """Three findings of ours as bars, for the README: what a printed metric, a detector and generated features are worth."""
-    simc, admc = NUMBERS["simc"](), NUMBERS["admc"]()
-    cells = {"complete films": simc["full"], "modality missing": simc["missing"], "predict no genre": simc["floor"]}
-    detectors = {"as printed": "", "released code": "official", "corrected": "corrected"}
-    f1 = {name: float(np.mean(detection(variant))) for name, variant in detectors.items()}
-    text = {"as printed": admc["generated"], "audio seen clean": admc["conditional"], "guess": admc["guess"]}
+    places = detected_on()
+    f1 = {name: float(np.mean([detection(d, v) for d in places])) for name, v in DETECTORS.items()} if places else {}
+    f1 = {name: value for name, value in f1.items() if np.isfinite(value)}
     parts = (
-        ("SIM-C: the printed score", "cell accuracy", cells, 3),
+        ("SIM-C: the printed score", "cell accuracy", simc_cells(), 3),
         ("SMCIR: the detector", "F1 of its diagnosis", f1, 2),
-        ("ADMC: text from audio", "UA, %", text, 1),
+        ("ADMC: text from audio", "UA, %", generated(), 1),
     )
     figure, panels = _panels(PAGE, 1.55, 1, len(parts))
     for panel, (title, label, bars, digits) in zip(panels.flat, parts, strict=True):
+        panel.set(title=title, xlabel=label)
+        panel.grid(False, axis="y")
+        if not bars:
+            _say_empty(panel)
+            continue
         colors = ["0.7" if name in ("predict no genre", "guess") else theme.PALETTE[0] for name in bars]
         rectangles = panel.barh(list(bars), list(bars.values()), color=colors, height=0.62)
         panel.bar_label(rectangles, fmt=f"%.{digits}f", padding=2, size=7)
         panel.invert_yaxis()
-        panel.set(title=title, xlabel=label, xlim=(0, 1.22 * max(bars.values())))
-        panel.grid(False, axis="y")
+        panel.set_xlim(0, 1.22 * max(bars.values()))
     return figure
 
 
@@ -253,15 +275,43 @@ FROM_ROWS = (smcir_fig3, umdf_fig3, umdf_fig4, umdf_fig5)
 FROM_POINTS = (simc_fig1, smcir_fig2, umdf_fig6, admc_fig3)
 
 
-def draw_all() -> dict[str, Figure]:
-    """Every figure by its name, such as "umdf_fig6", from the committed numbers.
+def draw_all() -> tuple[dict[str, Figure], dict[str, str]]:
+    """The figures by name, such as "umdf_fig6", from the committed numbers; and why others are left out."""
+    figures, left_out = {"findings": findings()}, {}
+    for draw in (*FROM_ROWS, *FROM_POINTS):
+        name = draw.__name__
+        if why := _lacking(name):
+            left_out[name] = why
+        else:
+            figures[name] = draw(results(name.split("_")[0]) if name in SETS else read_points(name))
+    return dict(sorted(figures.items())), left_out
 
-    Raises ValueError where a file of points or a column of it is absent, MissingRows where rows are absent.
-    """
-    figures = {draw.__name__: draw(results(draw.__name__.split("_")[0])) for draw in FROM_ROWS}
-    figures |= {"findings": findings()}
-    figures |= {draw.__name__: draw(read_points(draw.__name__)) for draw in FROM_POINTS}
-    return dict(sorted(figures.items()))
+
+def show_figure(paper: str, number: str) -> None:
+    """Displays a figure below its caption, or why it is left out. KeyError for no such figure."""
+    from IPython.display import Markdown, display
+
+    name = f"{paper}_fig{number}"
+    draw = {f.__name__: f for f in (*FROM_ROWS, *FROM_POINTS)}[name]
+    title, _, rest = inspect.getdoc(draw).partition("\n\n")
+    if why := _lacking(name):
+        display(Markdown(f"{title} {why}"))
+        return
+    note = " ".join(rest.split()).partition(". ")[2]  # behind the argument
+    display(Markdown(f"**{title}** {note}"), draw(results(paper) if name in SETS else read_points(name)))
+
+
+def _lacking(name: str) -> str:
+    """Why a figure cannot be drawn; empty where it can."""
+    paper = name.split("_")[0]
+    if name in SETS:
+        reasons = [not_run(paper, dataset) for dataset in SETS[name]]
+        return "; ".join(reasons) if all(reasons) else ""
+    try:
+        read_points(name)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def write(figures: Mapping[str, Figure], folder: Path | str) -> list[Path]:
@@ -285,16 +335,37 @@ def read_points(name: str) -> pd.DataFrame:
 
 
 def _rates(panel: Axes, rows: Rows, dataset: str, metric: str, systems: list[SystemName], alpha: float = 0.15) -> None:
-    """A line for each system: a metric against the frame missing rate."""
+    """A line for each system that was run: a metric against the frame missing rate."""
     for system in systems:
-        part = _by_rate(rows, dataset, metric, system)
+        try:
+            part = _by_rate(unflagged(rows), dataset, metric, system)
+        except MissingRows:
+            continue
         style = {"label": _label(" ".join(system).strip()), **_STYLES[system]}
         curves.draw_line(panel, part.index.to_numpy(), part["mean"].to_numpy(), part["std"].to_numpy(), alpha, **style)
+    if not panel.lines:
+        _say_empty(panel)
     panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
 
+def _say_empty(panel: Axes) -> None:
+    panel.text(0.5, 0.5, "not run yet", size=7, color="0.45", ha="center", va="center", transform=panel.transAxes)
+
+
+def _left_out(rows: Rows, figure: str, systems: list[SystemName]) -> str:
+    """The seeds that are not drawn because they have a flag."""
+    notes = []
+    for dataset, title in SETS[figure].items():
+        here = rows[(rows["dataset"] == dataset) & (rows["flags"] != "")]
+        for (method, variant), part in here.groupby(["method", "variant"], sort=False):
+            if (method, variant) in systems:
+                name = _label(f"{method} {variant}".strip())
+                notes.append(f"{title[:3]} {name}, seeds {', '.join(map(str, sorted(part['seed'].unique())))}".strip())
+    return textwrap.fill(f"Left out for flags: {'; '.join(notes)}", 110) if notes else ""
+
+
 def _label(name: str) -> str:
-    return name.replace("UMDF w/o", "w/o").replace("UMDF cloned", "UMDF, cloned")
+    return name.replace("UMDF w/o", "w/o").replace("UMDF one", "UMDF, one")
 
 
 def _by_rate(rows: Rows, dataset: str, metric: str, system: SystemName) -> pd.DataFrame:
@@ -338,5 +409,8 @@ def _legend(figure: Figure, columns: int, **options) -> None:
     for panel in figure.axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if not handles:
+        return
     options = {"handlelength": 2.6, "columnspacing": 1.2, "labelspacing": 0.3, "borderaxespad": 0.2} | options
+    options["title_fontsize"] = 7
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, **options)

@@ -7,17 +7,44 @@ import pandas as pd
 
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.report.paper_metrics import relative_error
-from mmlib.report.rows import FOLDS, SystemName
+from mmlib.report.rows import CORPORA, FOLDS, SystemName, measured
 
 TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}
 """The papers: name in data/results and data/reported -> name in print."""
 DROPOUT = "zero fill + modality dropout"
 """The baseline against which methods are compared: modalities hidden in training, zeros for missing ones at test."""
 BASELINES = (
-    "zero fill", DROPOUT, "zero fill, text kept", "zero fill, complete rows only", "mean fill", "text alone",
-    "best single modality", "prior", "all zeros",
+    "zero fill", DROPOUT, "zero fill, text kept", "text alone", "audio alone", "vision alone", "image alone", "prior", "coin",
+    "all zeros",
 )  # fmt: skip
-"""Methods that do not model missing modalities: mmlib/models/yardsticks/trivial.py."""
+"""Methods that do not model missing modalities: mmlib/models/yardsticks/baselines.py."""
+DATASETS = {
+    "simc": ("mmimdb_subset", "mmimdb_genres", "sarcasm", "synthetic mmimdb"),
+    "umdf": ("mosi_words", "mosi_mpnet", "mosi_bclstm", "iemocap, one vs rest", "synthetic reviews"),
+    "admc": ("iemocap", FOLDS, "iemocap, binary", "mintrec_mpnet", "avdigits", "mosi_bclstm", "synthetic iemocap"),
+    "smcir": ("mosi_mpnet", "mosi_bclstm", "mmmo", "iemocap_mpnet", "synthetic reviews"),
+}
+"""Our data sets for each paper, of `rows.CORPORA`."""
+OWN: Mapping[str, SystemName] = {paper: (title, "") for paper, title in TITLES.items()}
+"""Each paper's method with its equations as printed."""
+CONTROLS: Mapping[SystemName, SystemName] = {
+    **{("SIM-C", variant): ("SIM-C", "zeros") for variant in ("", "two_stage")},
+    **{("UMDF", variant): ("UMDF", "one view") for variant in ("", "any views")},
+    ("ADMC", ""): ("ADMC", "w/o ADN"),
+    ("MMER", ""): ("Use_ITFN", ""),
+    **{("SMCIR", variant): ("SMCIR", "w/o CMCG") for variant in ("", "corrected", "official")},
+}
+"""A system that imputes -> its control: the same network, trained alike, with zeros in place of what it imputes. UMDF's has
+one view, modality dropout and no distillation. MMER is ADMC on complete clips with generated features beside the real ones."""
+
+
+def not_run(paper: str, dataset: str) -> str:
+    """Why there is no number of a data set: the command that makes its rows; empty where there are rows."""
+    try:
+        measured(paper, dataset)
+    except KeyError:
+        return f"not run: python -m mmlib.runs notebooks/studies/{paper}_{CORPORA[dataset].study}.yaml"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,7 @@ class Table:
 def _relative_errors(scores: pd.DataFrame) -> pd.DataFrame:
     """SIM-C's Error (%) of a run against the run of its system and seed on complete films; nan where nothing is lost."""
     complete, *missing = SIMC_CONFIGURATIONS
+    scores = scores.reindex(columns=list(SIMC_CONFIGURATIONS))
     pairs = {c: zip(scores[complete], scores[c]) for c in missing}
     return pd.DataFrame({c: [relative_error(*pair) for pair in pairs[c]] for c in missing}, scores.index)
 
@@ -85,28 +113,19 @@ _CELLS = (
 )
 _UMDF_F1 = Metric("f1", "f1_non0", "F1 in %, negative against positive, weighted, without neutral clips as in MulT")
 EMOTIONS = {"happy": 1, "sad": 3, "angry": 0, "neutral": 2}  # the order of the archive's labels is alphabetical
-_SIMC = {
-    "SIM-C": _variants(
-        "SIM-C",
-        *(f"paper, {s}, lr {r}" for s in ("joint", "two_stage") for r in ("5e-05", "0.0002", "chosen on validation")),
-    )
-}
-_SIMC_FILMS = {"mmimdb_subset": "MM-IMDb"}
+_SIMC = {"SIM-C": _variants("SIM-C", "", "two_stage")}
+_SIMC_FILMS = dict.fromkeys(("mmimdb_subset", "mmimdb_genres"), "MM-IMDb")
 _UMDF = {"UMDF": _variants("UMDF", "")}
 _UMDF_ABLATIONS = {f"UMDF {v}": _variants("UMDF", v) for v in ("w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM")}
-_UMDF_EXTRA = _variants("UMDF", "cloned streams", "complete rows only")
-_ADMC = {
-    "MMCR": _variants("ADMC", "", "official"),
-    "MMCR w/o ITFN": _variants("ADMC", "w/o ITFN"),
-    "MMCR w/o ADN": _variants("ADMC", "w/o ADN"),
-}
+_UMDF_EXTRA = _variants("UMDF", "any views", "one view", "complete rows only")
+_MOSI_OF_UMDF = dict.fromkeys(("mosi_words", "mosi_mpnet", "mosi_bclstm", "synthetic reviews"), "MOSI")
+_ADMC = {"MMCR": _variants("ADMC", ""), **{f"MMCR {v}": _variants("ADMC", v) for v in ("w/o ADN", "w/o ITFN")}}
 _UTTERANCES = {"iemocap": "IEMOCAP", FOLDS: "IEMOCAP", "synthetic iemocap": "IEMOCAP"}
 _SMCIR = {"SMCIR": _variants("SMCIR", "", "corrected", "official")}
-_THREE = ("mosi_bclstm", "mmmo", "synthetic mosi")
-_CLIPS = dict.fromkeys(("mosi", *_THREE), "MOSI")
+_MOSI_OF_SMCIR = dict.fromkeys(("mosi_mpnet", "mosi_bclstm", "mmmo", "synthetic reviews"), "MOSI")
 _NO_CLIP = (("MM-IMDb with CLIP embeddings and 27 genres", "no CLIP embeddings of the films at hand"),)
 _NO_MOSEI = ("MOSEI", "no features of its clips at hand")
-_NO_BERT = ("MOSI with a fine-tuned BERT", "our language models are fixed, none is trained with the method")
+_NO_BERT = ("MOSI with a fine-tuned BERT", "smcir_paper.yaml has it; it needs a GPU and the token ids of the release")
 _NO_MINTREC = (("MIntRec with audio and video", "no audio or video features of its scenes at hand"),)
 
 TABLES: dict[tuple[str, str], Table] = {
@@ -131,7 +150,8 @@ TABLES: dict[tuple[str, str], Table] = {
         _SIMC, _SIMC_FILMS, not_run=_NO_CLIP,
     ),
     ("umdf", "1"): Table(
-        "sets of available modalities, MOSI and MOSEI", (_UMDF_F1, _MAE), _UMDF, _CLIPS, _UMDF_EXTRA, not_run=(_NO_MOSEI,)
+        "sets of available modalities, MOSI and MOSEI", (_MAE, _UMDF_F1), _UMDF, _MOSI_OF_UMDF, _UMDF_EXTRA,
+        not_run=(_NO_MOSEI,),
     ),
     ("umdf", "2"): Table(
         "sets of available modalities, IEMOCAP",
@@ -139,17 +159,17 @@ TABLES: dict[tuple[str, str], Table] = {
             Metric(f"f1_{name}", f"f1_{i}", f"weighted F1 in % of the yes/no problem {name}, as in MulT")
             for name, i in EMOTIONS.items()
         ),
-        _UMDF, {"iemocap": "IEMOCAP"}, _UMDF_EXTRA,
+        _UMDF, {"iemocap, one vs rest": "IEMOCAP"}, _UMDF_EXTRA,
     ),
     ("umdf", "3"): Table(
         "ablations, MOSI (the line UMDF is Table 1's)",
-        (_UMDF_F1,), _UMDF | _UMDF_ABLATIONS, {"mosi_bclstm": "MOSI", "synthetic mosi": "MOSI"}, _UMDF_EXTRA, own="1",
+        (_UMDF_F1,), _UMDF | _UMDF_ABLATIONS, _MOSI_OF_UMDF, _UMDF_EXTRA, own="1",
     ),
     ("admc", "1"): Table(
         "sets of available modalities, IEMOCAP", (_WA, _UA), _ADMC, _UTTERANCES, _variants("ADMC", "conditional")
     ),
     ("admc", "2"): Table(
-        "sets of available modalities, MIntRec", (_WA, _UA), _ADMC, {"mintrec_text": "MIntRec"}, not_run=_NO_MINTREC
+        "sets of available modalities, MIntRec", (_WA, _UA), _ADMC, {"mintrec_mpnet": "MIntRec"}, not_run=_NO_MINTREC
     ),
     ("admc", "3"): Table(
         "two classes under missing rates, IEMOCAP",
@@ -177,7 +197,7 @@ TABLES: dict[tuple[str, str], Table] = {
     ),
     ("smcir", "1"): Table(
         "everything available, MOSI and MOSEI",
-        _SENTIMENT, _SMCIR, _CLIPS, columns="metric", not_run=(_NO_BERT, _NO_MOSEI),
+        _SENTIMENT, _SMCIR, _MOSI_OF_SMCIR, columns="metric", not_run=(_NO_BERT, _NO_MOSEI),
     ),
     ("smcir", "2"): Table(
         "audio and video missing, MOSI and MOSEI",
@@ -185,29 +205,29 @@ TABLES: dict[tuple[str, str], Table] = {
             Metric("f1", name, f"F1 in %, weighted, {reading} (the table does not say; it fits neither F1 of Table 1)")
             for name, reading in (("f1_non0", "without neutral clips"), ("f1_has0", "negative against the rest"))
         ),
-        _SMCIR, _CLIPS, not_run=(_NO_MOSEI,),
+        _SMCIR, _MOSI_OF_SMCIR, not_run=(_NO_MOSEI,),
     ),
     ("smcir", "3"): Table(
         "ablations, everything available (the printed check marks leave open which line is which; this is our reading)",
         (_MAE, _CORR),
-        {**_SMCIR, "SMCIR w/o DMFD": _variants("SMCIR", "w/o DMFD", "corrected, w/o DMFD"),
-         "SMCIR w/o MSSE": _variants("SMCIR", "w/o MSSE", "corrected, w/o MSSE"),
-         "SMCIR w/o CMCG": _variants("SMCIR", "w/o CMCG")},
-        _CLIPS, columns="metric", not_run=(_NO_MOSEI,),
+        {**_SMCIR, "SMCIR w/o CMCG": _variants("SMCIR", "w/o CMCG"),
+         "SMCIR w/o DMFD": _variants("SMCIR", "w/o DMFD", "corrected, w/o DMFD"),
+         "SMCIR w/o MSSE": _variants("SMCIR", "w/o MSSE", "corrected, w/o MSSE")},
+        _MOSI_OF_SMCIR, columns="metric", not_run=(_NO_MOSEI,),
     ),
     ("smcir", "4"): Table(
         "indicators of the detector, everything available, MOSEI",
         _SENTIMENT,
         {"SMCIR, HMS": _variants("SMCIR", ""),
          **{f"SMCIR, {v}": _variants("SMCIR", v) for v in ("H", "M", "S", "HM", "MS")}},
-        dict.fromkeys(_THREE, "MOSEI"), _variants("SMCIR", "HS"), columns="metric", not_run=(_NO_MOSEI,),
+        {"synthetic reviews": "MOSEI"}, _variants("SMCIR", "HS"), columns="metric", not_run=(_NO_MOSEI,),
     ),
     ("smcir", "5"): Table(
         "modalities that the detector watches, everything available",
         _SENTIMENT,
         {"SMCIR, DMFD on vision and audio": _variants("SMCIR", ""),
          **{f"SMCIR, DMFD on {m}": _variants("SMCIR", f"DMFD on {m}") for m in ("audio", "vision")}},
-        dict.fromkeys(_THREE, "MOSI"), columns="metric", not_run=(_NO_MOSEI,),
+        {"synthetic reviews": "MOSI"}, columns="metric", not_run=(_NO_MOSEI,),
     ),
 }  # fmt: skip
 """Every results table of the four papers, by paper and number as printed."""
