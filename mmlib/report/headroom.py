@@ -8,26 +8,39 @@ about completion.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mmlib import metrics
 from mmlib.report.intervals import Difference, paired
 from mmlib.report.published import DROPOUT
-from mmlib.report.rows import COMPLETE, CORPORA, MissingRows, Rows, fold_ratio, main_metric, mean_text
+from mmlib.report.rows import (
+    COMPLETE,
+    CORPORA,
+    Rows,
+    absent,
+    fold_ratio,
+    main_metric,
+    mean_text,
+    replicates,
+    unflagged,
+)
 
 CAPTION = (
     "Headroom: how much better complete rows are than the best trivial row under the condition; on complete rows, than the "
     "best single modality. Trivial rows: zero fill, with and without modality dropout, and single modalities. Flagged rows are "
-    "left out. Intervals: 95 %, over seeds. Chance is not 0: with two classes, weighted F1 pays a coin about 50 and a constant "
-    "about 25 (33 if it names half of the rows, 25 if it names 42 % of them). Where a modality is at chance, differences in F1 "
-    "are noise."
+    "left out. Intervals: 95 %, over seeds and test rows. Chance is not 0: with two classes, weighted F1 pays a coin about 50 "
+    "and a constant about 25 (33 if it names half of the rows, 25 if it names 42 % of them). Where a modality is at chance, "
+    "differences in F1 are noise."
 )
-NO_GAIN = "no: complete is not better than what is left"
-NO_ROW = "no: there is no row without a flag to compare"
-FEW_SEEDS = "no: an interval needs two seeds"
+GAIN, NO_GAIN = "complete is better than what is left", "complete is not better than what is left"
+NO_ROW, FEW_SEEDS = "there is no row without a flag to compare", "an interval needs two seeds"
 _SINGLE = r"\w+ alone"
 _TRIVIAL = f"zero fill|{re.escape(DROPOUT)}|{_SINGLE}"
+_ANY = ("trivial rows", "")
+_SYSTEM = ["method", "variant", "protocol"]
 
 
 def headroom(rows: Rows, dataset: str, metric: str | None = None) -> pd.DataFrame:
@@ -52,23 +65,31 @@ def headroom(rows: Rows, dataset: str, metric: str | None = None) -> pd.DataFram
 def has_vote(rows: Rows, dataset: str, conditions: Sequence[str], metric: str | None = None) -> tuple[bool, str]:
     """Whether a data set has a vote on claims about completion under these conditions, and why.
 
-    It has one where complete rows are clearly better than what is left, averaged over the conditions (95 %, over seeds).
+    It has one where complete rows are clearly better than what is left, averaged over the conditions (95 %).
     Arguments and errors as of `headroom`; raises MissingRows for a condition under which no trivial row was scored, too.
     """
     table = _Table.of(rows, dataset, metric)
     if lacking := [c for c in conditions if c not in table.conditions]:
-        raise MissingRows(f"no trivial row on {dataset!r} has {table.metric} under {lacking[0]!r}")
-    left = pd.concat([table.left(condition) for condition in conditions], axis=1)
-    gain, vote = table.judge(left.mean(axis=1, skipna=False).dropna())
-    return vote == "yes", vote if gain is None else f"{vote} ({gain}, {gain.seeds} seeds)"
+        raise absent(rows, dataset, _ANY, f"{table.metric} under {lacking[0]!r}")
+    left = sum(table.left(condition).scores for condition in conditions) / len(conditions)
+    gain, reason = table.judge(left.dropna(subset=[0]))
+    return reason == GAIN, reason if gain is None else f"{reason} ({gain}, {gain.seeds} seeds)"
+
+
+class _Best(NamedTuple):
+    """The best system: its method, and its scores as of `rows.sampled`, without a line where there is none."""
+
+    method: str
+    scores: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class _Table:
     """The scores of one data set in one metric, without flagged rows.
 
-    scores: a line per method, variant, protocol and seed, a column per condition. conditions: those of the trivial rows,
-    flagged ones included. complete: the condition under which nothing is missing. ratio: as of `intervals.paired`.
+    scores: a line per method, variant, protocol, seed and condition; column 0 the score, the others the replicates, if any.
+    conditions: those of the trivial rows, flagged ones included. complete: the condition under which nothing is missing.
+    ratio: as of `intervals.paired`.
     """
 
     scores: pd.DataFrame
@@ -80,54 +101,57 @@ class _Table:
     @classmethod
     def of(cls, rows: Rows, dataset: str, metric: str | None) -> "_Table":
         metric = metric or main_metric(rows, dataset)
-        rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & (rows["role"] == "test")]
-        conditions = list(dict.fromkeys(rows.loc[rows["method"].str.fullmatch(_TRIVIAL), "condition"]))
+        own = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & (rows["role"] == "test")]
+        conditions = list(dict.fromkeys(own.loc[own["method"].str.fullmatch(_TRIVIAL), "condition"]))
         complete = [c for c in conditions if c in COMPLETE]
         if not complete:
-            raise MissingRows(f"no trivial row on {dataset!r} has {metric} on complete rows")
-        ratio = fold_ratio(rows["paper"].iloc[0], dataset) if dataset in CORPORA else 0.0
-        unflagged = rows[rows["flags"].fillna("") == ""]
-        scores = unflagged.pivot(index=["method", "variant", "protocol", "seed"], columns="condition", values="value")
-        return cls(scores.reindex(columns=conditions), conditions, complete[0], metric, ratio)
+            raise absent(rows, dataset, _ANY, f"{metric} on complete rows")
+        ratio = fold_ratio(own["paper"].iloc[0], dataset) if dataset in CORPORA else 0.0
+        own = unflagged(own)
+        values = own[["value"]].to_numpy(float)
+        if "line" in own:  # committed rows; those of a record have no replicates yet
+            values = np.column_stack([values, replicates(own)])
+        index = pd.MultiIndex.from_frame(own[[*_SYSTEM, "seed", "condition"]])
+        return cls(pd.DataFrame(values, index).sort_index(), conditions, complete[0], metric, ratio)
 
-    def best(self, methods: str, condition: str) -> pd.Series:
-        """The scores by seed of the best system whose method matches, named after it; empty where there is none."""
-        scores = self.scores[condition].dropna()
+    def best(self, methods: str, condition: str) -> _Best:
+        """The best of the systems whose method matches."""
+        scores = self.scores[self.scores.index.get_level_values("condition") == condition].droplevel("condition")
         scores = scores[scores.index.get_level_values("method").str.fullmatch(methods)]
         if scores.empty:
-            return pd.Series(dtype=float)
-        means = scores.groupby(level=["method", "variant", "protocol"]).mean()
+            return _Best("", scores.droplevel(_SYSTEM))
+        means = scores[0].groupby(level=_SYSTEM).mean()
         system = means.idxmax() if metrics.better(self.metric, 1.0, 0.0) else means.idxmin()
-        return scores.loc[system].rename(system[0])
+        return _Best(system[0], scores.loc[system])
 
-    def single(self, condition: str) -> pd.Series:
+    def single(self, condition: str) -> _Best:
         """The best single modality; under available(...), of those that are available."""
         available = re.match(r"available\(([^)]*)\)", condition)
         names = [f"{m.strip()} alone" for m in available[1].split(",")] if available else [_SINGLE]
         return self.best("|".join(names), condition)
 
-    def left(self, condition: str) -> pd.Series:
+    def left(self, condition: str) -> _Best:
         """What complete rows are compared with."""
         return self.single(condition) if condition == self.complete else self.best(_TRIVIAL, condition)
 
-    def judge(self, left: pd.Series) -> tuple[Difference | None, str]:
-        """The gain of complete rows over what is left, and the vote."""
-        complete = self.best(_TRIVIAL, self.complete)
+    def judge(self, left: pd.DataFrame) -> tuple[Difference | None, str]:
+        """The gain of complete rows over what is left, and in words whether there is one."""
+        complete = self.best(_TRIVIAL, self.complete).scores
         seeds = complete.index.intersection(left.index)
         if complete.empty or left.empty:
             return None, NO_ROW
         if len(seeds) < 2:
             return None, FEW_SEEDS
-        gain = paired(complete[seeds], left[seeds], self.metric, ratio=self.ratio)
-        return gain, "yes" if gain.side == 1 else NO_GAIN
+        gain = paired(complete.loc[seeds], left.loc[seeds], self.metric, ratio=self.ratio)
+        return gain, GAIN if gain.side == 1 else NO_GAIN
 
 
 def _line(table: _Table, condition: str) -> dict[str, str]:
-    def cell(scores: pd.Series, named: bool = False) -> str:
+    def cell(best: _Best, named: bool = False) -> str:
         unit, digits = (1, 3) if table.metric == "mae" else (100, 1)
-        return mean_text(scores * unit, digits) + f" ({scores.name})" * (named and not scores.empty)
+        return mean_text(best.scores[0] * unit, digits) + f" ({best.method})" * (named and best.method != "")
 
-    gain, vote = table.judge(table.left(condition))
+    gain, reason = table.judge(table.left(condition).scores)
     return {
         "constant": cell(table.best("prior", condition)),
         "coin": cell(table.best("coin", condition)),
@@ -136,5 +160,5 @@ def _line(table: _Table, condition: str) -> dict[str, str]:
         "complete": cell(table.best(_TRIVIAL, table.complete)),
         "oracle": cell(table.best("oracle", condition)),
         "headroom": "–" if gain is None else str(gain),
-        "vote": vote,
+        "vote": "yes" if reason == GAIN else f"no: {reason}",
     }

@@ -1,12 +1,15 @@
 """Headroom by hand, on rows small enough to add up."""
 
+from importlib import import_module
+
+import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t
+from scipy.stats import norm, t
 from sklearn.metrics import f1_score
 
 from mmlib import report
-from mmlib.report.headroom import CAPTION, FEW_SEEDS, NO_GAIN, NO_ROW, has_vote
+from mmlib.report.headroom import CAPTION, FEW_SEEDS, GAIN, NO_GAIN, NO_ROW, has_vote
 from mmlib.report.rows import MissingRows
 
 TEXT, AUDIO = "available(text)", "available(audio)"
@@ -52,7 +55,7 @@ def test_no_vote_where_the_interval_holds_zero():
     line = report.headroom(table(), "clips").loc[AUDIO]
     # differences -1, 1 and -2 points: mean -2/3, deviation sqrt(7/3)
     half = t.ppf(0.975, 2) * (7 / 3 / 3) ** 0.5
-    assert line["headroom"] == f"-0.7 ± {half:.1f} points of f1_mean (seeds alone)" and line["vote"] == NO_GAIN
+    assert line["headroom"] == f"-0.7 ± {half:.1f} points of f1_mean (seeds alone)" and line["vote"] == f"no: {NO_GAIN}"
 
 
 def test_complete_rows_are_compared_with_the_best_single_modality():
@@ -86,20 +89,23 @@ def test_a_flagged_seed_is_left_out_of_both_sides():
     # zero fill keeps 0.84 and 0.82 on complete rows; dropout has 0.75 and 0.73 for these seeds
     assert line["complete"] == "83.0 ± 1.4" and line["headroom"] == "+9.0 ± 0.0 points of f1_mean (seeds alone)"
     few = marked(table(), "limit", condition="complete", seed=1)
-    assert report.headroom(marked(few, "limit", condition="complete", seed=2), "clips").loc[TEXT, "vote"] == FEW_SEEDS
+    assert (
+        report.headroom(marked(few, "limit", condition="complete", seed=2), "clips").loc[TEXT, "vote"]
+        == f"no: {FEW_SEEDS}"
+    )
 
 
 def test_every_trivial_row_flagged_is_no_vote():
     rows = marked(table(), "at_prior", condition=TEXT)
     line = report.headroom(rows, "clips").loc[TEXT]
-    assert line["vote"] == NO_ROW and line["headroom"] == "–" and line["best trivial row"] == "–"
+    assert line["vote"] == f"no: {NO_ROW}" and line["headroom"] == "–" and line["best trivial row"] == "–"
     assert has_vote(rows, "clips", [TEXT, AUDIO]) == (False, NO_ROW)
 
 
 def test_complete_rows_without_a_single_modality_have_no_vote():
     fill = {method: F1[method] for method in ("zero fill", "zero fill + modality dropout")}
     frame = report.headroom(table(fill), "clips")
-    assert frame.loc["complete", "vote"] == NO_ROW and frame.loc[TEXT, "vote"] == "yes"
+    assert frame.loc["complete", "vote"] == f"no: {NO_ROW}" and frame.loc[TEXT, "vote"] == "yes"
 
 
 def test_the_best_training_condition_of_a_row_counts():
@@ -109,14 +115,27 @@ def test_the_best_training_condition_of_a_row_counts():
 
 
 def test_vote_over_conditions_is_of_the_mean():
-    assert has_vote(table(), "clips", [TEXT]) == (True, "yes (+9.0 ± 0.0 points of f1_mean (seeds alone), 3 seeds)")
+    assert has_vote(table(), "clips", [TEXT]) == (True, f"{GAIN} (+9.0 ± 0.0 points of f1_mean (seeds alone), 3 seeds)")
     assert has_vote(table(), "clips", [AUDIO])[0] is False
     # differences 9, 9, 9 and -1, 1, -2: means 4, 5 and 3.5
     half = t.ppf(0.975, 2) * pd.Series([4, 5, 3.5]).std() / 3**0.5
-    assert has_vote(table(), "clips", [TEXT, AUDIO]) == (
-        True,
-        f"yes (+4.2 ± {half:.1f} points of f1_mean (seeds alone), 3 seeds)",
-    )
+    gain = f"+4.2 ± {half:.1f} points of f1_mean (seeds alone)"
+    assert has_vote(table(), "clips", [TEXT, AUDIO]) == (True, f"{GAIN} ({gain}, 3 seeds)")
+
+
+def test_test_rows_widen_the_interval_of_committed_rows(monkeypatch):
+    """Between seeds complete rows differ by 9 points from what is left; they alone vary by 0.1 with the rows."""
+    noise = np.tile([0.1, -0.1], 100)
+
+    def replicates(rows):
+        return rows[["value"]].to_numpy() + np.outer(rows["condition"] == "complete", noise)
+
+    monkeypatch.setattr(import_module("mmlib.report.headroom"), "replicates", replicates)
+    rows = table().assign(study="umdf_clips", line=0)
+    half = 100 * norm.ppf(0.975) * noise.std(ddof=1)
+    assert report.headroom(rows, "clips").loc[TEXT, "headroom"] == f"+9.0 ± {half:.1f} points of f1_mean"
+    gain = f"+9.0 ± {half:.1f} points of f1_mean, 3 seeds"
+    assert has_vote(rows, "clips", [TEXT]) == (False, f"{NO_GAIN} ({gain})")
 
 
 def test_caption_says_what_weighted_f1_pays_for_nothing():
@@ -129,7 +148,7 @@ def test_caption_says_what_weighted_f1_pays_for_nothing():
 
 
 def test_missing_rows_are_named():
-    with pytest.raises(MissingRows, match="no trivial row on 'clips' has f1_mean under 'available\\(vision\\)'"):
+    with pytest.raises(MissingRows, match="umdf lacks f1_mean under 'available\\(vision\\)' of 'trivial rows'"):
         has_vote(table(), "clips", ["available(vision)"])
     with pytest.raises(MissingRows, match="on complete rows"):
         report.headroom(table({"zero fill": {TEXT: (0.5, 0.5, 0.5)}}), "clips")
