@@ -1,10 +1,12 @@
 """What each paper claims first, and what we find: four rows for the README and for the results notebook.
 
-Every sentence that compares is made from the interval that it states: a side of 0 that the whole interval is on, or the
-largest effect that it contains. Data sets without a vote (`mmlib.report.needs`) and flagged rows are left out.
+Every sentence that compares is made from the interval that it states: the side of 0 on which it lies, or the largest effect
+that it contains. Data sets without a vote (`mmlib.report.needs`) and flagged rows are left out.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -38,98 +40,108 @@ SHORT = {
     "synthetic iemocap": "synthetic clips",
 }  # fmt: skip
 """Our data sets in a sentence."""
-_METRICS = {"f1_micro": "micro-F1", "ua": "UA", "f1_mean": "mean F1", "f1_non0": "F1"}
-_VERBS = {1: "adds", -1: "costs", 0: "has no effect larger than"}
+_METRICS = {"f1_micro": "micro-F1", "ua": "UA", "f1_mean": "mean F1"}
+_IN_POINTS = {1: "adds", -1: "costs", 0: "has no effect larger than"}
+_OF_MAE = {1: "lowers MAE by", -1: "raises MAE by", 0: "changes MAE by no more than"}
 MIXED = "patterns(keep=text)"
 DETECTORS = {"as printed": "", "released code": "official", "corrected": "corrected"}
 
-Scope = Callable[[Rows], Rows]
-
 
 def findings() -> pd.DataFrame:
-    """One row per paper: paper, what it claims, what we find, features (those that the finding rests on)."""
+    """One row per paper: paper, what it claims, what we find, features (those of the data sets that were run)."""
     lines = []
     for paper, (claim, finding) in SENTENCES.items():
-        run = [dataset for dataset in DATASETS[paper] if not not_run(paper, dataset)]
-        found = finding()
+        found, run = finding(), [dataset for dataset in DATASETS[paper] if not not_run(paper, dataset)]
         if not run:
-            commands = f"python -m mmlib.runs notebooks/studies/{paper}_{CORPORA[DATASETS[paper][0]].study}.yaml"
-            found = f"{found} Our networks are not run yet: {commands} makes the first rows.".strip()
+            first = f"notebooks/studies/{paper}_{CORPORA[DATASETS[paper][0]].study}.yaml"
+            found = _joined(found, f"Our networks are not run yet: python -m mmlib.runs {first} makes the first rows.")
         lines.append([TITLES[paper], claim(), found, _features(paper, run) or "none yet"])
     return pd.DataFrame(lines, columns=["paper", "what it claims", "what we find", "features"])
-
-
-def gains(
-    paper: str,
-    rival: SystemName | None,
-    datasets: Sequence[str] = (),
-    needs: Sequence[Need] = (),
-    scope: Scope | None = None,
-) -> tuple[dict[str, Difference], list[str]]:
-    """Gains of a paper's method by data set, mean over the sets with something missing; and the data sets without a vote.
-
-    rival: a system; None: the best trivial row of each data set. datasets: by default all of the paper.
-    scope: the rows that count; by default all. Data sets without rows are in neither.
-    """
-    rows = unflagged(results(paper))
-    rows = scope(rows) if scope else rows
-    found, without = {}, []
-    for dataset in datasets or DATASETS[paper]:
-        try:
-            conditions = missing_conditions(rows, dataset)
-            other = rival or best_trivial(rows, dataset, conditions)
-            (gain,) = compare(rows, dataset, OWN[paper], [other], conditions).values()
-            has_vote = not any(need.lacks(rows, dataset, conditions) for need in needs)
-        except MissingRows:
-            continue
-        if has_vote:
-            found[dataset] = gain
-        else:
-            without.append(dataset)
-    return found, without
-
-
-def compared(subject: str, found: Mapping[str, Difference], without: Sequence[str] = ()) -> str:
-    """'Over zeros, simulation adds 0.8 ± 0.5 points of UA (posts) and has no effect larger than ... .'; empty without rows."""
-    clauses = []
-    for side, verb in _VERBS.items():
-        of_side = {dataset: gain for dataset, gain in found.items() if gain.side == side}
-        if of_side:
-            clauses.append(f"{verb} {listed(f'{_size(gain)} ({SHORT[dataset]})' for dataset, gain in of_side.items())}")
-    sentence = f"{subject} {listed(clauses)}." if clauses else ""
-    if without:
-        names = listed(SHORT[dataset] for dataset in without)
-        sentence += f" {'Without a vote on it' if clauses else f'{subject}: no vote'}: {names}."
-    return sentence.strip()
-
-
-def _size(gain: Difference) -> str:
-    """'0.8 ± 0.5 points of UA', or the largest effect where the interval contains 0."""
-    is_error = gain.metric == "mae"
-    unit, digits = (1, 3) if is_error else (100, 1)
-    unit_name = "of MAE" if is_error else f"points of {_METRICS.get(gain.metric, gain.metric)}"
-    if gain.side == 0:
-        return f"{gain.largest * unit:.{digits}f} {unit_name}"
-    return f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f} {unit_name}"
-
-
-def listed(items: Iterable[str]) -> str:
-    *most, last = items
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _features(paper: str, datasets: Sequence[str]) -> str:
     rows = results(paper)
     names = {d: rows.loc[rows["dataset"] == d, "features"].iloc[0].removesuffix(", standardised") for d in datasets}
-    return "; ".join(f"{SHORT[d]}: {name}" for d, name in names.items() if name != "synthetic")
+    return "; ".join(f"{SHORT[d]}: {name}" for d, name in names.items() if name != "synthetic") or "synthetic" * bool(
+        names
+    )
+
+
+class Gains(NamedTuple):
+    """of: by data set. without: the data sets that have rows but no vote."""
+
+    of: Mapping[str, Difference]
+    without: Sequence[str]
+
+
+def gains(
+    paper: str,
+    rival: SystemName | None,
+    needs: Sequence[Need],
+    datasets: Sequence[str] = (),
+    scope: Callable[[Rows], Rows] = lambda rows: rows,
+) -> Gains:
+    """Gains of a paper's method, mean over the sets with something missing; data sets without rows are left out.
+
+    rival: a system; None: the best trivial row of each data set. needs: of a data set, to have a vote. datasets: by default
+    all of the paper. scope: the rows that are compared.
+    """
+    rows, found, without = unflagged(results(paper)), {}, []
+    part = scope(rows)
+    for dataset in datasets or DATASETS[paper]:
+        with suppress(MissingRows):
+            conditions = missing_conditions(part, dataset)
+            other = rival or best_trivial(part, dataset, conditions)
+            (gain,) = compare(part, dataset, OWN[paper], [other], conditions).values()
+            if any(need.lacks(rows, dataset, conditions) for need in needs):
+                without.append(dataset)
+            else:
+                found[dataset] = gain
+    return Gains(found, without)
+
+
+def effects(found: Mapping[str, Difference]) -> str:
+    """'adds 0.8 ± 0.5 (posts) and 1.1 ± 0.2 (digits) points of UA and changes MAE by no more than 0.020 (film reviews)'."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for dataset, gain in found.items():
+        unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
+        size = f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"
+        size = size if gain.side else f"{gain.largest * unit:.{digits}f}"
+        groups.setdefault((gain.metric, gain.side), []).append(f"{size} ({SHORT[dataset]})")
+    clauses = [
+        f"{_OF_MAE[side]} {listed(sizes)}"
+        if metric == "mae"
+        else f"{_IN_POINTS[side]} {listed(sizes)} points of {_METRICS.get(metric, metric)}"
+        for (metric, side), sizes in sorted(groups.items(), key=lambda group: (-group[0][1], group[0][0]))
+    ]
+    return listed(clauses)
+
+
+def compared(subject: str, found: Gains) -> str:
+    """A sentence, empty without numbers."""
+    return f"{subject} {effects(found.of)}." if found.of else ""
+
+
+def _votes(*gains: Gains) -> str:
+    names = dict.fromkeys(SHORT[dataset] for found in gains for dataset in found.without)
+    return f"No vote on completion: {'; '.join(names)}." if names else ""
+
+
+def listed(items: Iterable[str]) -> str:
+    """'a, b and c'; empty for none."""
+    *most, last = list(items) or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def simc_cells() -> dict[str, float]:
     """Cell accuracy: as printed on complete films and with something missing, and of predicting no genre."""
-    cells = corpora.MMIMDB_FILMS * len(corpora.MMIMDB_GENRES)
     place = ("simc", "1", "MM-IMDb", "SIM-C", ["f_micro_as_printed"])
     full, missing = (printed_cells(*place, c).item() for c in (SIMC_CONFIGURATIONS[:1], SIMC_CONFIGURATIONS[1:]))
-    floor = 1 - sum(corpora.MMIMDB_GENRES.values()) / cells
+    floor = 1 - sum(corpora.MMIMDB_GENRES.values()) / (corpora.MMIMDB_FILMS * len(corpora.MMIMDB_GENRES))
     return {"complete films": full, "modality missing": missing, "predict no genre": floor}
 
 
@@ -143,65 +155,58 @@ def _simc_claim() -> str:
 
 def _simc() -> str:
     floor = f"The printed F-micro is cell accuracy: predicting no genre at all scores {simc_cells()['predict no genre']:.3f}."
-    trained = {"trained under the same holes": matched, "trained on complete rows": trained_complete}
+    trained = {"trained under the same holes, it": matched, "trained on complete rows, it": trained_complete}
     rivals = {
-        "Over zeros in the same network, {}, simulation": CONTROLS[OWN["simc"]],
-        "Over the best trivial row, {}, SIM-C": None,
+        "Simulation over zeros in the same network": CONTROLS[OWN["simc"]],
+        "SIM-C over the best trivial row": None,
     }
-    return _joined(
-        floor,
-        *(
-            compared(subject.format(how), *gains("simc", rival, (), [HEADROOM], scope))
-            for subject, rival in rivals.items()
-            for how, scope in trained.items()
-        ),
-    )
+    sentences, polls = [floor], []
+    for subject, rival in rivals.items():
+        found = {how: gains("simc", rival, [HEADROOM], scope=scope) for how, scope in trained.items()}
+        polls += found.values()
+        if clauses := [f"{how} {effects(gain.of)}" for how, gain in found.items() if gain.of]:
+            sentences.append(f"{subject}: {'; '.join(clauses)}.")
+    return _joined(*sentences, _votes(*polls))
 
 
 def _umdf_claim() -> str:
-    place = ("umdf", "1", "MOSI", "UMDF", ["f1"])
     sets = [f"available({s})" for s in ("text", "audio", "vision", "text, audio", "text, vision", "audio, vision")]
-    return (
-        "One network is robust under all six sets of available modalities: F1 is "
-        f"{printed_cells(*place, sets).mean():.1f} on average on MOSI."
-    )
+    average = printed_cells("umdf", "1", "MOSI", "UMDF", ["f1"], sets).item()
+    return f"One network is robust under all six sets of available modalities: F1 is {average:.1f} on average on MOSI."
 
 
-def umdf_falls() -> dict[str, tuple[float, float]]:
-    """Data set -> fall of F1 from complete clips to the mean over the sets that lack something, in points: ours, printed."""
-    falls = {}
-    rows = unflagged(results("umdf"))
+def umdf_losses() -> dict[str, tuple[float, float]]:
+    """Data set -> loss of F1 from complete clips to the mean over the sets that lack something, in points: ours, printed."""
+    losses, rows = {}, unflagged(results("umdf"))
     for dataset in ("mosi_words", "mosi_mpnet"):
-        try:
+        with suppress(MissingRows):
             sets = missing_conditions(rows, dataset)
             ours = [score(rows, dataset, OWN["umdf"], "f1_non0", c).mean() * 100 for c in (["complete"], sets)]
-        except MissingRows:
-            continue
-        printed = [printed_cells("umdf", "1", "MOSI", "UMDF", ["f1"], c).mean() for c in (["complete"], sets)]
-        falls[dataset] = (ours[0] - ours[1], printed[0] - printed[1])
-    return falls
+            printed = [printed_cells("umdf", "1", "MOSI", "UMDF", ["f1"], c).mean() for c in (["complete"], sets)]
+            losses[dataset] = (ours[0] - ours[1], printed[0] - printed[1])
+    return losses
 
 
 def _umdf() -> str:
-    falls = [f"{ours:.1f} points ({SHORT[d]}; in print {printed:.1f})" for d, (ours, printed) in umdf_falls().items()]
-    fall = f"From complete clips to sets with something missing F1 falls by {listed(falls)}." if falls else ""
-    over = {"one view with modality dropout and no distillation": CONTROLS[OWN["umdf"]], DROPOUT: (DROPOUT, "")}
-    subjects = {
-        f"Over {rival}, {'distillation between two views' if i == 0 else 'UMDF'}": system
-        for i, (rival, system) in enumerate(over.items())
-    }
-    return _joined(fall, *(compared(s, *gains("umdf", rival, (), [HEADROOM, CLEAN])) for s, rival in subjects.items()))
+    losses = [f"{ours:.1f} ({SHORT[d]}; in print {printed:.1f})" for d, (ours, printed) in umdf_losses().items()]
+    control, dropout = (gains("umdf", rival, [HEADROOM, CLEAN]) for rival in (CONTROLS[OWN["umdf"]], (DROPOUT, "")))
+    lost = (
+        f"Loss of F1 from complete clips to sets with something missing, in points: {listed(losses)}." if losses else ""
+    )
+    return _joined(
+        lost,
+        compared("Over one view with modality dropout, distillation between two views", control),
+        compared(f"Over {DROPOUT}, UMDF", dropout),
+        _votes(control, dropout),
+    )
 
 
 def generated() -> dict[str, float]:
-    """UA in percent on IEMOCAP of text that is generated from audio, by how; and of a guess. Empty without rows."""
-    rows = unflagged(results("admc"))
-    bars = {}
+    """UA in percent on IEMOCAP of text that is generated from audio, by how, and of a guess; empty without rows."""
+    rows, bars = unflagged(results("admc")), {}
     for name, how in (("as printed", "n=50"), ("audio seen clean", "conditional")):
-        try:
+        with suppress(MissingRows):
             bars[name] = 100 * score(rows, "iemocap", ("ADMC", "head"), "ua", [f"audio -> text, {how}"]).mean()
-        except MissingRows:
-            continue
     if bars:
         bars["guess"] = 100 * score(rows, "iemocap", ("prior", ""), "ua", ["complete"]).mean()
     return bars
@@ -216,23 +221,19 @@ def _admc_claim() -> str:
 
 
 def _admc() -> str:
-    datasets = ("iemocap", FOLDS, "avdigits", "mosi_bclstm", "synthetic iemocap")
-    adn = gains("admc", CONTROLS[OWN["admc"]], datasets, [HEADROOM, CLEAN])
-    trivial, itfn = (
-        gains("admc", rival, datasets, needs)
-        for rival, needs in ((None, [HEADROOM, CLEAN]), (("ADMC", "w/o ITFN"), [CLEAN]))
+    datasets, needs = ("iemocap", FOLDS, "avdigits", "mosi_bclstm", "synthetic iemocap"), [HEADROOM, CLEAN]
+    control, trivial = (gains("admc", rival, needs, datasets) for rival in (CONTROLS[OWN["admc"]], None))
+    itfn = gains("admc", ("ADMC", "w/o ITFN"), [CLEAN], datasets)
+    bars, of_text = (
+        generated(),
+        "Text that is generated from audio is classified with a UA of {:.1f} %, a guess has {:.1f} %",
     )
-    text = ""
-    if bars := generated():
-        text = f"Text that is generated from audio is classified with a UA of {bars['as printed']:.1f} %, a guess has "
-        text += f"{bars['guess']:.1f} % (IEMOCAP)."
     return _joined(
-        compared("Over zeros in the same networks, the features that ADN generates (ADN)", *adn).replace(
-            " (ADN)", "", 1
-        ),
-        compared("Over the best trivial row, ADMC", *trivial),
-        compared("Over encoders that are trained jointly, training each alone (ITFN)", *itfn),
-        text,
+        compared("Over zeros in the same networks, what ADN generates", control),
+        compared("Over the best trivial row, ADMC", trivial),
+        compared("Over joint training, training each encoder alone (ITFN)", itfn),
+        f"{of_text.format(bars['as printed'], bars['guess'])} (IEMOCAP)." if "as printed" in bars else "",
+        _votes(control, trivial),
     )
 
 
@@ -258,19 +259,16 @@ def _smcir_claim() -> str:
 def _smcir() -> str:
     found = ""
     if datasets := detected_on():
-        names = listed(SHORT[d] for d in datasets)
-        f1 = [f"{name} {' and '.join(f'{detection(d, v):.2f}' for d in datasets)}" for name, v in DETECTORS.items()]
-        found = f"F1 with which the detector finds missing modalities ({names}): {', '.join(f1)}."
-    control, trivial = (gains("smcir", rival, (), [HEADROOM, CLEAN]) for rival in (CONTROLS[OWN["smcir"]], None))
+        f1 = {name: [detection(d, variant) for d in datasets] for name, variant in DETECTORS.items()}
+        f1 = [f"{name} {listed(f'{v:.2f}' for v in values)}" for name, values in f1.items() if pd.notna(values).all()]
+        found = f"F1 with which the detector finds missing modalities ({listed(SHORT[d] for d in datasets)}): {', '.join(f1)}."
+    control, trivial = (gains("smcir", rival, [HEADROOM, CLEAN]) for rival in (CONTROLS[OWN["smcir"]], None))
     return _joined(
         found,
-        compared("Over zeros in the same network, completion (CMCG)", *control),
-        compared("Over the best trivial row, SMCIR", *trivial),
+        compared("Over zeros in the same network, completion (CMCG)", control),
+        compared("Over the best trivial row, SMCIR", trivial),
+        _votes(control, trivial),
     )
-
-
-def _joined(*sentences: str) -> str:
-    return " ".join(filter(None, sentences))
 
 
 SENTENCES: Mapping[str, tuple[Callable[[], str], Callable[[], str]]] = {

@@ -1,6 +1,8 @@
 """The results tables of the four papers compared with our rows: published, ours, difference, gains over the control."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -42,13 +44,14 @@ def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
         if why := not_run(paper, dataset):
             frames.append(_one_cell(paper, table, CORPORA[dataset].description, why))
             continue
+        rows = measured(paper, dataset)
         for group in [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]:
-            frame = _frame(paper, table, dataset, group)
+            frame = _frame(_Block.of(paper, table, dataset, rows, group), spec)
             if frame.empty:
                 why = f"not run: no study of {paper} measures it on {dataset}"
                 frames.append(_one_cell(paper, table, CORPORA[dataset].description, why))
             else:
-                frames.append((_caption(paper, table, dataset, group, frame), frame))
+                frames.append((_caption(paper, table, dataset, rows, group, frame), frame))
     return frames + [_one_cell(paper, table, name, f"not run: {why}") for name, why in spec.not_run]
 
 
@@ -81,8 +84,8 @@ def _one_cell(paper: str, table: str, name: str, text: str) -> tuple[str, pd.Dat
     return f"{TITLES[paper]} Table {table}, {name}", pd.DataFrame({name: [text]})
 
 
-def _caption(paper: str, table: str, dataset: str, group: tuple[Metric, ...], frame: pd.DataFrame) -> str:
-    spec, corpus, rows = TABLES[paper, table], CORPORA[dataset], measured(paper, dataset)
+def _caption(paper: str, table: str, dataset: str, rows: Rows, group: tuple[Metric, ...], frame: pd.DataFrame) -> str:
+    spec, corpus = TABLES[paper, table], CORPORA[dataset]
     over = f"{rows['seed'].nunique()} " + ("folds" if paper in corpus.folds else "seeds")
     meanings = "; ".join(f"{m.printed} is {m.meaning}" if len(group) > 1 else m.meaning for m in group)
     same = "Features and often labels differ from the paper's: the difference is not a reproduction error alone."
@@ -104,111 +107,125 @@ def _caption(paper: str, table: str, dataset: str, group: tuple[Metric, ...], fr
     )
 
 
-def _frame(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:
+Line = tuple[str, str, dict[str, str]]
+"""A line of a frame: system, what its cells are, the cells by column."""
+
+
+def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
     """Of no line where we have none."""
-    spec, rows = TABLES[paper, table], measured(paper, dataset)
-    printed, every = _printed(paper, table, dataset, group), _ours(spec, table, rows, group)
-    ours, flagged = (_ours(spec, table, part, group).reindex_like(every) for part in _apart(rows))
-    places = {c: decimals(printed[c].dropna()) for c in printed}
-    averaged: dict[str, list[str]] = {}
-    if AVERAGE in printed:
-        over = [c for c in printed if c not in (AVERAGE, *COMPLETE)]
-        shared = [c for c in over if c in every]
-        name = AVERAGE if shared == over else _SHARED
-        for part in (ours, flagged):
-            part[name] = part[shared].mean(axis=1, skipna=False)
-        averaged[name] = shared
-        if name == _SHARED and len(shared) > 1:
-            printed.insert(printed.columns.get_loc(AVERAGE) + 1, _SHARED, printed[shared].mean(axis=1))
-            places[_SHARED] = max(2, *(places[c] for c in shared))
-    columns = [c for c in printed if c in ours]
-    metric = {c: next((m for m in group if m.printed == c), group[0]) for c in printed}
-    flags = rows[rows["flags"] != ""].groupby(["method", "variant"])["flags"].unique()
-    systems = set(every.index.droplevel("seed"))
-
-    def published(name: str) -> dict[str, str]:
-        return {c: f"{v:.{places[c]}f}" for c, v in printed.loc[name].dropna().items()}
-
-    def measurements(system: SystemName, kind: str = "ours") -> list[tuple[str, str, dict[str, str]]]:
-        kinds = {kind: ours}
-        if system in flags:
-            kinds[f"{FLAG} {'; '.join(flags[system])}"] = flagged
-        lines = [
-            (_label(paper, system), k, {c: mean_text(part.loc[system, c], metric[c].digits) for c in columns})
-            for k, part in kinds.items() if part.loc[[system], columns].notna().any(axis=None)
-        ]  # fmt: skip
-        return lines
-
-    def difference(system: SystemName, name: str) -> dict[str, str]:
-        gaps = ours.loc[system, columns].mean(skipna=False) - printed.loc[name, columns]
-        subtracted = {c for c in printed if CORPORA[dataset].same_unit or not metric[c].lower}
-        return {c: f"{gap:+z.{metric[c].digits}f}" for c, gap in gaps.dropna().items() if c in subtracted}
-
-    def gains(system: SystemName) -> list[tuple[str, str, dict[str, str]]]:
-        """The lines of the gain over the control and over the best trivial row."""
-        control, counting = CONTROLS[system], unflagged(rows)
-        if spec.columns == "metric":
-            cells = {c: (metric[c], ["complete"]) for c in columns}
-        else:
-            cells = {c: (metric[c], averaged.get(c, [c])) for c in columns}
-        rivals = {f"gain over {_label(paper, control)}": control}
-        try:
-            over = max((conditions for _, conditions in cells.values()), key=len)
-            best = best_trivial(counting, dataset, over)
-            rivals[f"gain over {best[0]}, the best trivial row"] = best
-        except MissingRows:
-            pass
-        lines = []
-        for kind, rival in rivals.items():
-            texts = {c: _gain(counting, dataset, system, rival, *cell) for c, cell in cells.items()}
-            if set(texts.values()) != {"–"}:
-                lines.append((_label(paper, system), kind, texts))
-        return lines
-
-    lines = []
-    shown = {s for members in spec.lines.values() for s in members}
-    for k, (name, members) in enumerate(spec.lines.items()):
-        own = [system for system in members if system in systems]
-        of_own = []
+    lines: list[Line] = []
+    shown = {system for members in spec.lines.values() for system in members}
+    for name, members in spec.lines.items():
+        own = [system for system in members if system in block.systems]
+        if own:
+            lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
         for system in own:
-            found = measurements(system)
-            if any(kind == "ours" for _, kind, _ in found):
-                found.append((_label(paper, system), "difference", difference(system, name)))
-            if system in CONTROLS and k == 0 and not spec.derive:
-                found += gains(system)
-            of_own += found
-        if of_own:
-            lines += [(name, f"published, {spec.corpora[dataset]}", published(name)), *of_own]
-            for control in dict.fromkeys(CONTROLS[s] for s in own if s in CONTROLS and k == 0):
-                if control in systems and control not in shown:
-                    lines += measurements(control, "ours, control")
-                    shown.add(control)
+            lines += [*block.measured(system), *block.difference(system, name)]
+            if name == next(iter(spec.lines)) and system in CONTROLS and not spec.derive:
+                lines += block.gains(system)
+        for control in dict.fromkeys(CONTROLS[system] for system in own if system in CONTROLS):
+            if control not in shown:
+                lines += block.measured(control, "ours, control")
+                shown.add(control)
     if not lines:
         return pd.DataFrame()
-    for system in spec.extra:
-        lines += measurements(system, "ours, not in the table") if system in systems and system not in shown else []
-    if competitor := _best_competitor(spec, printed, metric):
-        lines.append((competitor, "published, best of the others", published(competitor)))
-    for method in (*BASELINES, "oracle"):
-        lines += measurements((method, "")) if (method, "") in systems else []
-    frame = pd.DataFrame([cells for *_, cells in lines], columns=list(printed)).astype(object).fillna("–")
+    lines += [line for s in spec.extra if s not in shown for line in block.measured(s, "ours, not in the table")]
+    if competitor := _best_competitor(spec, block.printed, block.metric):
+        lines.append((competitor, "published, best of the others", block.published(competitor)))
+    lines += [line for method in (*BASELINES, "oracle") for line in block.measured((method, ""))]
+    frame = pd.DataFrame([cells for *_, cells in lines], columns=list(block.printed)).astype(object).fillna("–")
     frame.index = pd.MultiIndex.from_tuples([(name, kind) for name, kind, _ in lines], names=["system", "values"])
     return frame.rename(columns={c: c[len("available(") : -1] for c in frame if c.startswith("available(")})
 
 
-def _apart(rows: Rows) -> tuple[Rows, Rows]:
-    """The rows without and with a flag."""
-    return unflagged(rows), rows[rows["flags"] != ""]
+@dataclass(frozen=True)
+class _Block:
+    """The numbers of one published table on one data set of ours.
 
+    rows: ours. printed: methods by columns. ours, flagged: system -> seeds by columns, without and with a flag; a cell is nan
+    in the one where it is in the other. averaged: column -> the conditions that it is the mean of. metric: of each column.
+    """
 
-def _gain(
-    rows: Rows, dataset: str, system: SystemName, rival: SystemName, metric: Metric, conditions: list[str]
-) -> str:
-    try:
-        (gain,) = compare(rows, dataset, system, [rival], conditions, metric.ours).values()
-    except MissingRows:
-        return "–"
-    return f"{gain.mean * metric.unit:+z.{metric.digits}f} ± {gain.half * metric.unit:.{metric.digits}f}"
+    paper: str
+    dataset: str
+    rows: Rows
+    printed: pd.DataFrame
+    ours: Mapping[SystemName, pd.DataFrame]
+    flagged: Mapping[SystemName, pd.DataFrame]
+    averaged: Mapping[str, list[str]]
+    metric: Mapping[str, Metric]
+    places: Mapping[str, int]
+
+    @classmethod
+    def of(cls, paper: str, table: str, dataset: str, rows: Rows, group: tuple[Metric, ...]) -> "_Block":
+        spec = TABLES[paper, table]
+        printed, every = _printed(paper, table, dataset, group), _ours(spec, table, rows, group)
+        halves = [unflagged(rows), rows[rows["flags"] != ""]]
+        halves = [_ours(spec, table, half, group).reindex(index=every.index, columns=every.columns) for half in halves]
+        columns, averaged = [c for c in printed if c in every], {c: [c] for c in every}
+        places = {c: decimals(printed[c].dropna()) for c in printed}
+        if AVERAGE in printed:
+            over = [c for c in printed if c not in (AVERAGE, *COMPLETE)]
+            shared = [c for c in over if c in every]
+            name = AVERAGE if shared == over else _SHARED
+            averaged[name] = shared
+            if name == AVERAGE or len(shared) > 1:
+                columns.append(name)
+                halves = [half.assign(**{name: half[shared].mean(axis=1, skipna=False)}) for half in halves]
+            if name == _SHARED and len(shared) > 1:
+                printed.insert(printed.columns.get_loc(AVERAGE) + 1, _SHARED, printed[shared].mean(axis=1))
+                places[_SHARED] = max(2, *(places[c] for c in shared))
+        if spec.columns == "metric":
+            averaged = {c: ["complete"] for c in columns}
+        metric = {c: next((m for m in group if m.printed == c), group[0]) for c in printed}
+        ours, flagged = (dict(list(half[columns].groupby(level=["method", "variant"]))) for half in halves)
+        return cls(paper, dataset, rows, printed, ours, flagged, averaged, metric, places)
+
+    @property
+    def systems(self) -> set[SystemName]:
+        return set(self.ours)
+
+    def published(self, name: str) -> dict[str, str]:
+        return {c: f"{v:.{self.places[c]}f}" for c, v in self.printed.loc[name].dropna().items()}
+
+    def measured(self, system: SystemName, kind: str = "ours") -> list[Line]:
+        """The line of the seeds without a flag, and that of the others; none for a system that was not run."""
+        own = (self.rows["method"] == system[0]) & (self.rows["variant"] == system[1])
+        flags = "; ".join(flag for flag in self.rows.loc[own, "flags"].unique() if flag)
+        parts = {kind: self.ours.get(system), f"{FLAG} {flags}": self.flagged.get(system)}
+        return [
+            (_label(self.paper, system), k, {c: mean_text(v, self.metric[c].digits) for c, v in part.items()})
+            for k, part in parts.items() if part is not None and part.notna().any(axis=None)
+        ]  # fmt: skip
+
+    def difference(self, system: SystemName, name: str) -> list[Line]:
+        """Ours minus published, where no seed of a cell is left out."""
+        subtracted = {c for c, m in self.metric.items() if CORPORA[self.dataset].same_unit or not m.lower}
+        gaps = (self.ours[system].mean(skipna=False) - self.printed.loc[name]).dropna()
+        cells = {c: f"{gap:+z.{self.metric[c].digits}f}" for c, gap in gaps.items() if c in subtracted}
+        return [(_label(self.paper, system), "difference", cells)] if self.ours[system].notna().any(axis=None) else []
+
+    def gains(self, system: SystemName) -> list[Line]:
+        """The gain over the control and over the best trivial row, each with its interval; none where there is no number."""
+        rows, control = unflagged(self.rows), CONTROLS[system]
+        own = rows["metric"].isin({m.ours for m in self.metric.values()})
+        rivals = {f"gain over {_label(self.paper, control)}": control}
+        with suppress(MissingRows):
+            best = best_trivial(rows, self.dataset, max(self.averaged.values(), key=len))
+            rivals[f"gain over {best[0]}, the best trivial row"] = best
+        lines = []
+        for kind, rival in rivals.items():
+            both, cells = rows[own & rows["method"].isin([system[0], rival[0]])], {}
+            for c in self.ours[system]:
+                with suppress(MissingRows):
+                    cells[c] = self._gain(both, system, rival, c)
+            lines += [(_label(self.paper, system), kind, cells)] if cells else []
+        return lines
+
+    def _gain(self, rows: Rows, system: SystemName, rival: SystemName, column: str) -> str:
+        m = self.metric[column]
+        (gain,) = compare(rows, self.dataset, system, [rival], self.averaged[column], m.ours).values()
+        return f"{gain.mean * m.unit:+z.{m.digits}f} ± {gain.half * m.unit:.{m.digits}f}"
 
 
 def _printed(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:
