@@ -143,13 +143,13 @@ def voting(rows: Rows) -> tuple[Rows, pd.DataFrame]:
 
 
 def _ranked(rows: Rows) -> Rows:
-    return rows[~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros"]))]
+    return rows[~(rows["method"].str.endswith(" alone") | rows["method"].isin(["oracle", "all zeros", "coin"]))]
 
 
 def comparison(rows: Rows, per: str = "condition") -> dict[str, pd.DataFrame]:
     """The blocks of `results("compare")`, by title. SMCIR, which needs text, is in the first table alone.
 
-    Rows are those of `competing`, without systems of a single modality, all zeros and the oracle. per: as in `blocks`.
+    Rows are those of `competing`, without systems of a single modality, all zeros, the coin and the oracle. per: as in `blocks`.
     What should not count, `voting` leaves out beforehand.
     """
     rows = _ranked(competing(rows))

@@ -346,7 +346,7 @@ def test_comparisons_follow_the_rows(paper, claim, tables):
         assert "5 seeds" in said.evidence and "Missing" not in said.evidence
 
 
-def test_contaminated_validation_and_single_frames_have_no_vote(tables):
+def test_contaminated_validation_and_single_frames_have_no_vote(tables, monkeypatch):
     claim = the("UMDF", "DFIM helps")
     said = claim.judged("umdf", of_claim(claim, 0.2, datasets=["mosi_bclstm"]), tables["UMDF"])
     assert said.verdict == UNCHECKED and "mosi_bclstm +0.200 ± " in said.evidence
@@ -354,6 +354,7 @@ def test_contaminated_validation_and_single_frames_have_no_vote(tables):
         "(one frame per modality). Missing: UMDF in umdf_mosi_words, umdf_mosi_mpnet, umdf_synthetic" in said.evidence
     )
     claim = the("ADMC", "ADN generates help")
+    monkeypatch.setitem(CORPORA, "mosi_bclstm", replace(CORPORA["mosi_bclstm"], contaminated=True))
     said = claim.judged("admc", of_claim(claim, 0.2, datasets=["mosi_bclstm"]), tables["ADMC"])
     assert said.verdict == UNCHECKED and "(its validation labels trained the features)" in said.evidence
 
