@@ -41,7 +41,8 @@ def test_conventions(path):
     for cell in code(path):
         assert set(cell.metadata.get("tags", [])) <= tags
         lines = cell.source.splitlines()
-        assert len(lines) <= 25 and not any(line.startswith("class ") for line in lines)
+        assert len(lines) <= 25 or "parameters" in cell.metadata.get("tags", []), "a parameter is a line"
+        assert not any(line.startswith("class ") for line in lines)
         assert not any(word in cell.source for word in ("!pip", "sys.path", "os.chdir"))
 
 
@@ -69,7 +70,7 @@ def test_every_published_table_and_figure_has_its_studies():
     entries = set()
     for shows, studies, results in rows:
         names = {p.stem for p in STUDIES}
-        assert set(studies.split(", ")) <= names and (runs.ROOT / results).is_file(), shows
+        assert set(studies.split(", ")) <= names and any(runs.ROOT.glob(results)), shows
         paper, _, parts = shows.partition(" ")
         for kind, numbers in re.findall(r"(Table|Figure)s? ([\d, ]+\d|\d)", parts):
             entries |= {(paper.replace("-", "").lower(), kind, n) for n in numbers.split(", ")}
