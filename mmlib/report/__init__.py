@@ -1,6 +1,7 @@
 """What is measured, compared with what is printed: rows, tables, figures, ranks, claims, and the README's results."""
 
 from mmlib.report.claims.page import page, verdicts
+from mmlib.report.datasets import headroom_table, show_worth, trial_table, worth_table
 from mmlib.report.findings import findings
 from mmlib.report.headroom import has_vote, headroom
 from mmlib.report.intervals import corrected_interval, paired

@@ -136,7 +136,7 @@ def smcir_fig3(rows: pd.DataFrame) -> Figure:
 def umdf_fig3(rows: pd.DataFrame) -> Figure:
     """UMDF, Figure 3: mean absolute error and F1 against the frame missing rate p.
 
-    rows: of `results("umdf")`. At p = 1 each clip keeps one frame. Differs: clips of MOSI as static words (a), where a word
+    rows: of `results("umdf")`. Differs: clips of MOSI as static words (a), where a word
     that is hidden is gone, as with the paper's GloVe; as contextual tokens that are hidden after encoding (b), which is
     easier, because a token tells of its hidden neighbours; synthetic clips with their oracle (c) in place of MOSEI. UMDF is
     compared with its network on one view without distillation and with baselines, not with published methods.
@@ -160,7 +160,7 @@ def umdf_fig3(rows: pd.DataFrame) -> Figure:
 def umdf_fig4(rows: pd.DataFrame) -> Figure:
     """UMDF, Figure 4: F1 of happy, sad, angry and neutral of IEMOCAP against the frame missing rate p.
 
-    rows: of `results("umdf")`. Differs: text as MiniLM sentence vector and audio as GeMAPS statistics, no video, so a
+    rows: of `results("umdf")`. Differs: text as MPNet sentence vector and audio as GeMAPS statistics, no video, so a
     frame that is lost is a modality that is lost; the systems as in `umdf_fig3`.
     """
     systems = [_UMDF, _CONTROL, *_BASELINES]
@@ -186,8 +186,10 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
         for panel, metric in zip(column, ("mae", "f1_non0"), strict=True):
             _rates(panel, rows, dataset, metric, systems, alpha=0.08)
-            for k, line in enumerate(line for line in panel.lines if line.get_marker() != "None"):
-                line.set_markevery((k % 5, 5))  # the lines overlap: with markers in turn each can be seen
+            marked = [line for line in panel.lines if line.get_marker() != "None"]
+            for k, line in enumerate(marked):
+                step = min(5, len(line.get_xdata()) // 2)
+                line.set_markevery((k % step, step))  # the lines overlap: with markers in turn each can be seen
             _note_prior(panel, rows, dataset, metric)
         column[0].set_title(title)
         column[1].set_xlabel("frame missing rate p")
@@ -330,7 +332,9 @@ def read_points(name: str) -> pd.DataFrame:
     path = POINTS / f"{name}.csv"
     if not path.is_file():
         notebook = f"notebooks/{name.split('_')[0]}.ipynb"
-        raise ValueError(f"figures: no {path}; a run of {notebook} writes {path.name} into its out_dir: copy it there")
+        raise ValueError(
+            f"no data/results/figures/{path.name}; a run of {notebook} writes it into its out_dir: copy it there"
+        )
     return pd.read_csv(path)
 
 
@@ -359,9 +363,10 @@ def _left_out(rows: Rows, figure: str, systems: list[SystemName]) -> str:
         here = rows[(rows["dataset"] == dataset) & (rows["flags"] != "")]
         for (method, variant), part in here.groupby(["method", "variant"], sort=False):
             if (method, variant) in systems:
-                name = _label(f"{method} {variant}".strip())
-                notes.append(f"{title[:3]} {name}, seeds {', '.join(map(str, sorted(part['seed'].unique())))}".strip())
-    return textwrap.fill(f"Left out for flags: {'; '.join(notes)}", 110) if notes else ""
+                seeds = sorted(part["seed"].unique())
+                name, which = _label(f"{method} {variant}".strip()), "seed" if len(seeds) == 1 else "seeds"
+                notes.append(f"{title[:3]} {name}, {which} {', '.join(map(str, seeds))}".strip())
+    return textwrap.fill(f"Left out for flags: {'; '.join(notes)}", 115) if notes else ""
 
 
 def _label(name: str) -> str:

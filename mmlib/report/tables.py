@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from mmlib.report.rows import (
     Rows,
     SystemName,
     grid,
+    main_metric,
     mean_text,
     measured,
     reported,
@@ -185,6 +187,15 @@ class _Block:
     def systems(self) -> set[SystemName]:
         return set(self.ours)
 
+    @cached_property
+    def trivial(self) -> SystemName | None:
+        """The best trivial row, if there is one."""
+        rows = unflagged(self.rows)
+        rows = rows[rows["metric"] == main_metric(rows, self.dataset)]
+        with suppress(MissingRows):
+            return best_trivial(rows, self.dataset, max(self.averaged.values(), key=len))
+        return None
+
     def published(self, name: str) -> dict[str, str]:
         return {c: f"{v:.{self.places[c]}f}" for c, v in self.printed.loc[name].dropna().items()}
 
@@ -206,17 +217,21 @@ class _Block:
         return [(_label(self.paper, system), "difference", cells)] if self.ours[system].notna().any(axis=None) else []
 
     def gains(self, system: SystemName) -> list[Line]:
-        """The gain over the control and over the best trivial row, each with its interval; none where there is no number."""
+        """The gain over the control and over the best trivial row, each with its interval; none where there is no number.
+
+        Of averages and complete rows alone, where the columns have these: single conditions are many comparisons.
+        """
+        summed = [c for c, conditions in self.averaged.items() if len(conditions) > 1 or conditions[0] in COMPLETE]
+        columns = [c for c in self.ours[system] if c in summed] or list(self.ours[system])
         rows, control = unflagged(self.rows), CONTROLS[system]
         own = rows["metric"].isin({m.ours for m in self.metric.values()})
         rivals = {f"gain over {_label(self.paper, control)}": control}
-        with suppress(MissingRows):
-            best = best_trivial(rows, self.dataset, max(self.averaged.values(), key=len))
-            rivals[f"gain over {best[0]}, the best trivial row"] = best
+        if self.trivial:
+            rivals[f"gain over {self.trivial[0]}, the best trivial row"] = self.trivial
         lines = []
         for kind, rival in rivals.items():
             both, cells = rows[own & rows["method"].isin([system[0], rival[0]])], {}
-            for c in self.ours[system]:
+            for c in columns:
                 with suppress(MissingRows):
                     cells[c] = self._gain(both, system, rival, c)
             lines += [(_label(self.paper, system), kind, cells)] if cells else []
