@@ -27,7 +27,7 @@ _PRIOR = 0.5  # weight of the pseudo-observation; each block has weight 1
 
 _NO_RIVALS = ("prior", DROPOUT)
 _COSTS = {  # metric -> what it is, decimals
-    "train_cpu_seconds": ("training, CPU seconds", 1), "steps": ("optimiser steps", 0), "step_cpu_ms": ("a step, CPU ms", 1),
+    "train_seconds": ("training, seconds", 1), "steps": ("optimiser steps", 0), "step_ms": ("a step, ms", 1),
     "parameters": ("parameters", 0),
 }  # fmt: skip
 
