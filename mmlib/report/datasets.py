@@ -54,19 +54,17 @@ def worth_table(paper: str) -> pd.DataFrame:
 
 
 def show_worth(paper: str, dataset: str) -> None:
-    """Displays `show.worth` of one data set, of the systems of `worth_table`; nothing where it has no line there."""
+    """Displays `show.worth` of one data set, of the systems of `worth_table`; nothing where it has no rows."""
     from IPython.display import display
 
     from mmlib import show
 
-    table = worth_table(paper)
-    if table.index.nlevels > 1 and dataset in table.index:
-        values = contributions(worth_rows(paper, dataset), dataset)
-        kept = [method for method in table.loc[dataset].index if method in values.index.get_level_values("method")]
-        ceiling = "oracle" if "oracle" in kept else None
-        unit = "MAE" if main_metric(results(paper), dataset) == "mae" else "points"
-        if kept:
-            display(show.worth(values.loc[kept], unit, ceiling))
+    if not_run(paper, dataset):
+        return
+    kept = list(worth_table(paper).loc[dataset].index)
+    values = contributions(worth_rows(paper, dataset), dataset).loc[kept]
+    unit = "MAE" if main_metric(results(paper), dataset) == "mae" else "points"
+    display(show.worth(values, unit, "oracle" if "oracle" in kept else None))
 
 
 def worth_rows(paper: str, dataset: str) -> Rows:

@@ -63,7 +63,8 @@ def simc_fig1(points: pd.DataFrame) -> Figure:
 
     points: columns as of `show.embedding_points`. Below each map stands a number that the paper does not have: the
     balanced accuracy with which a linear classifier tells real from imputed embeddings. Differs: films of `mmimdb_subset`,
-    posters through EfficientNet-lite0 and plots through MiniLM instead of CLIP; SIM-C alone, at the paper's learning rate.
+    posters through EfficientNet-lite0 and plots through MiniLM instead of CLIP; SIM-C alone, with the settings that were
+    chosen on validation.
     """
     theme.require_columns(points, ["modality", "kind", "x", "y", "accuracy"], "figures.simc_fig1")
     parts = list(points.groupby("modality", sort=False))
@@ -215,7 +216,7 @@ def umdf_fig6(points: pd.DataFrame) -> Figure:
     """UMDF, Figure 6: t-SNE of joint representations of MOSI's test clips, text alone with half of its frames lost.
 
     points: columns as of `show.representation_points`. Below each map: the balanced accuracy with which a linear classifier
-    tells negative from positive in the representation itself. Differs: MiniLM tokens; the methods; orange, blue and grey
+    tells negative from positive in the representation itself. Differs: static word pieces; the methods; orange, blue and grey
     in the place of red, blue and green, which not everyone can tell apart.
     """
     theme.require_columns(points, ["method", "sentiment", "x", "y", "accuracy", "chance"], "figures.umdf_fig6")

@@ -178,7 +178,7 @@ def _umdf_claim() -> str:
 def umdf_losses() -> dict[str, tuple[float, float]]:
     """Data set -> loss of F1 from complete clips to the mean over the sets that lack something, in points: ours, printed."""
     losses, rows = {}, unflagged(results("umdf"))
-    for dataset in ("mosi_words", "mosi_mpnet"):
+    for dataset in ("mosi_words", "mosi_mpnet", "mosi_bclstm"):
         with suppress(MissingRows):
             sets = missing_conditions(rows, dataset)
             ours = [score(rows, dataset, OWN["umdf"], "f1_non0", c).mean() * 100 for c in (["complete"], sets)]

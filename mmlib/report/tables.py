@@ -97,9 +97,9 @@ def _caption(paper: str, table: str, dataset: str, rows: Rows, group: tuple[Metr
     if not corpus.same_unit and any(m.lower for m in group):
         notes.append("Errors are in units of other labels and are not subtracted.")
     if any(kind.startswith("gain") for kind in kinds):
-        notes.append("Gains are positive where the method is better, with 95 % intervals; their seeds have no flag.")
+        notes.append("Gains: 95 % intervals, positive where the method is better.")
     if any(kind.startswith(FLAG) for kind in kinds):
-        notes.append(f"{FLAG}: seeds with these flags, which count nowhere else; (3 of 5): so many seeds.")
+        notes.append(f"{FLAG}: seeds with these flags, which count nowhere else.")
     if lacking := [line for line in spec.lines if line not in names]:
         notes.append(f"Not run here: {', '.join(lacking)}.")
     return (
@@ -129,7 +129,8 @@ def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
             if control not in shown:
                 lines += block.measured(control, "ours, control")
                 shown.add(control)
-    if not lines:
+    _, *others = spec.lines.values()
+    if not lines or spec.ablates and not block.systems & {system for members in others for system in members}:
         return pd.DataFrame()
     lines += [line for s in spec.extra if s not in shown for line in block.measured(s, "ours, not in the table")]
     if competitor := _best_competitor(spec, block.printed, block.metric):

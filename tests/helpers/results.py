@@ -1,13 +1,17 @@
 """Made-up rows of every data set of the four papers, in the form of data/results: to see what is made of rows."""
 
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from mmlib import metrics
 from mmlib.models.simc import SIMC_CONFIGURATIONS
+from mmlib.report import rows
 from mmlib.report.published import DATASETS
 from mmlib.report.rows import COLUMNS, CORPORA, FOLDS
 
@@ -153,3 +157,19 @@ def write_all(folder: Path) -> None:
         for dataset in datasets:
             flags = {("zero fill", "", 1): "limit", ("UMDF", "w/o MCIM", 2): "limit; at_prior"}
             write_study(folder, paper, dataset, flags)
+
+
+@contextmanager
+def read_from(root: Path, write: Callable[[Path], None] = write_all) -> Iterator[Path]:
+    """The project reads its rows from root/data/results, which `write` fills, and the papers' numbers as they are."""
+    folder = root / "data" / "results"
+    folder.mkdir(parents=True)
+    (root / "data" / "reported").symlink_to(rows.ROOT / "data" / "reported")
+    write(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "ROOT", root)
+        yield folder
+
+
+def nothing(folder: Path) -> None:
+    """Writes no row."""

@@ -1,11 +1,19 @@
-"""README.md's generated blocks: their marks, no number typed, and the prose says what the rows say."""
+"""README.md's generated blocks: their marks, and sentences that follow the sign and the interval of the numbers."""
 
+import inspect
 import re
 
+import numpy as np
 import pytest
 
-from mmlib.report import readme
-from mmlib.report.findings import NUMBERS, SENTENCES, detection
+from mmlib import report, runs
+from mmlib.report import readme, rows
+from mmlib.report.findings import Gains, _votes, compared, effects, gains
+from mmlib.report.intervals import Difference
+from mmlib.report.needs import CLEAN, HEADROOM, Need
+from mmlib.report.published import DATASETS, TITLES
+from mmlib.report.rows import matched, trained_complete
+from tests.helpers import results as made
 
 TEXT = "# Title\n\n<!-- results -->\nold\n<!-- /results -->\n\nkept\n\n<!-- claims -->\n<!-- /claims -->\nend\n"
 
@@ -34,26 +42,143 @@ def test_a_missing_mark_is_named_and_nothing_is_written(short, tmp_path, mark):
     assert "old" in path.read_text()
 
 
-def test_no_number_is_typed():
-    for paper, (claim, finding) in SENTENCES.items():
-        assert len(re.findall(r"{\w+(:[^}]*)?}", claim + finding)) > 2
-        assert not re.search(r"\d", re.sub(r"{[^}]*}|\bF1\b", "", claim + finding)), paper
+# --- sentences ---
 
 
-def test_what_the_sentences_say_is_what_the_rows_say():
-    simc, umdf, admc, smcir = (NUMBERS[paper]() for paper in ("simc", "umdf", "admc", "smcir"))
-    assert simc["full"] > simc["missing"] > simc["floor"] > 0.9 and simc["zero"] > simc["own"]
-    assert umdf["zero"] < umdf["own"] < umdf["dropout"] and umdf["dropout_below"] < umdf["below"]
-    assert admc["own"] > admc["joint"] and abs(admc["generated"] - admc["guess"]) < 1 < admc["without"] - admc["joint"]
-    assert admc["without"] > admc["own"] - 0.5 and admc["generated_printed"] - admc["guess"] > 10
-    assert all(f1 < 0.2 for f1 in detection("")) and all(f1 > 0.995 for f1 in detection("corrected"))
-    assert smcir["gain"] == "-0.007 ± 0.007, -0.062 ± 0.015 and +0.018 ± 0.015"  # completion could gain nothing
+def difference(mean, half, metric="ua"):
+    return Difference(metric, mean, half / 2, 5, half, np.nan)
 
 
-def test_the_door(tmp_path):
+@pytest.mark.parametrize(
+    "gain, sentence",
+    [
+        ((0.008, 0.005), "ADN adds 0.8 ± 0.5 (digits) points of UA."),
+        ((-0.008, 0.005), "ADN costs 0.8 ± 0.5 (digits) points of UA."),
+        ((0.004, 0.005), "ADN has no effect larger than 0.9 (digits) points of UA."),
+        ((-0.004, 0.005), "ADN has no effect larger than 0.9 (digits) points of UA."),
+        ((0.02, 0.01, "mae"), "ADN lowers MAE by 0.020 ± 0.010 (digits)."),
+        ((-0.02, 0.01, "mae"), "ADN raises MAE by 0.020 ± 0.010 (digits)."),
+        ((0.02, 0.03, "mae"), "ADN changes MAE by no more than 0.050 (digits)."),
+    ],
+)
+def test_a_sentence_follows_the_interval(gain, sentence):
+    assert compared("ADN", Gains({"avdigits": difference(*gain)}, [])) == sentence
+
+
+def test_data_sets_of_one_side_and_unit_stand_together():
+    found = {
+        "avdigits": difference(-0.02, 0.01), "iemocap": difference(0.01, 0.005), "mosi_bclstm": difference(0.02, 0.01, "mae"),
+        "synthetic iemocap": difference(-0.03, 0.01),
+    }  # fmt: skip
+    assert effects(found) == (
+        "lowers MAE by 0.020 ± 0.010 (MOSI, vectors), adds 1.0 ± 0.5 (IEMOCAP) points of UA and costs 2.0 ± 1.0 (digits) and "
+        "3.0 ± 1.0 (synthetic clips) points of UA"
+    )
+    assert compared("ADN", Gains({}, ["iemocap"])) == ""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with made.read_from(tmp_path_factory.mktemp("rows")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def sentences(folder):
+    return report.findings().set_index("paper")["what we find"]
+
+
+def test_gains_are_those_of_the_rows(folder):
+    found = gains("admc", ("ADMC", "w/o ADN"), [], ["avdigits"])
+    rows = report.results("admc")
+    rows = rows[
+        (rows["dataset"] == "avdigits") & (rows["metric"] == "ua") & rows["condition"].str.startswith("available")
+    ]
+    by_system = rows.groupby(["method", "variant"])["value"].mean()
+    assert found.of["avdigits"].mean == pytest.approx(by_system["ADMC", ""] - by_system["ADMC", "w/o ADN"])
+    trivial = gains("admc", None, [], ["avdigits"]).of["avdigits"]  # the best by its mean
+    assert trivial.mean == pytest.approx(by_system["ADMC", ""] - by_system["zero fill + modality dropout", ""])
+
+
+def test_data_without_a_vote_are_named_and_not_counted(folder):
+    need = Need("an even name", lambda rows, dataset, conditions: "odd" if dataset == "avdigits" else "")
+    found = gains("admc", ("ADMC", "w/o ADN"), [need], ["avdigits", "iemocap"])
+    assert list(found.of) == ["iemocap"] and found.without == ["avdigits"]
+    assert _votes(found) == "No vote on completion: digits." and _votes(Gains(found.of, [])) == ""
+
+
+def test_simc_is_compared_as_it_was_trained(folder, sentences):
+    for scope in (matched, trained_complete):
+        found = gains("simc", ("SIM-C", "zeros"), [HEADROOM], scope=scope)
+        assert list(found.of) == list(DATASETS["simc"])
+        assert effects(found.of) in sentences["SIM-C"]
+    assert "scores 0.908" in sentences["SIM-C"] and "on complete rows, it" in sentences["SIM-C"]
+
+
+def test_every_row_compares_with_the_control_and_with_the_best_trivial_row(sentences):
+    assert "Over one view with modality dropout, distillation between two views " in sentences["UMDF"]
+    assert "Over zero fill + modality dropout, UMDF " in sentences["UMDF"] and "in print 8.0" in sentences["UMDF"]
+    assert (
+        effects(gains("admc", ("ADMC", "w/o ADN"), [HEADROOM, CLEAN], ["iemocap"]).of).split(" (")[0]
+        in sentences["ADMC"]
+    )
+    assert "what ADN generates raises MAE by " in sentences["ADMC"] and "(ITFN) lowers MAE by " in sentences["ADMC"]
+    assert "classified with a UA of 26.0 %, a guess has " in sentences["ADMC"]
+    assert "completion (CMCG) " in sentences["SMCIR"] and "Over the best trivial row, SMCIR " in sentences["SMCIR"]
+    # Film reviews and synthetic clips have more than one frame of audio and vision.
+    assert "(film reviews and synthetic clips): as printed 0.20 and 0.20, " in sentences["SMCIR"]
+
+
+def test_each_row_says_on_which_features(folder):
+    features = report.findings().set_index("paper")["features"]
+    assert "digits: features of avdigits" in features["ADMC"] and "standardised" not in "".join(features)
+
+
+def test_without_rows_each_finding_says_so_in_one_sentence(tmp_path):
+    with made.read_from(tmp_path, made.nothing):
+        page = report.findings()
+        block = readme.findings_block()
+    assert page["paper"].tolist() == list(TITLES.values()) and (page["features"] == "none yet").all()
+    assert (
+        page["what we find"]
+        .str.count("Our networks are not run yet: python -m mmlib.runs notebooks/studies/")
+        .eq(1)
+        .all()
+    )
+    assert "nan" not in block and "[UMDF](notebooks/umdf.ipynb)" in block
+
+
+def test_some_studies_alone_make_whole_sentences(tmp_path):
+    def write(folder):
+        made.write_study(folder, "umdf", "synthetic reviews")
+        made.write_study(folder, "smcir", "mmmo")
+
+    with made.read_from(tmp_path, write):
+        found = report.findings().set_index("paper")
+    assert found.loc["UMDF", "features"] == "synthetic" and "Loss of F1" not in found.loc["UMDF", "what we find"]
+    assert "(film reviews): as printed 0.20, " in found.loc["SMCIR", "what we find"]
+    assert (
+        "not run yet" not in found.loc["SMCIR", "what we find"] and "not run yet" in found.loc["ADMC", "what we find"]
+    )
+
+
+def test_no_measured_number_is_typed():
+    code = inspect.getsource(inspect.getmodule(gains))
+    texts = [text for text in re.findall(r'"([^"\n]*)"', code) if " " in text]
+    typed = [t for t in texts if re.search(r"\d", re.sub(r"{[^}]*}|\bF1\b|'.*'|n=\d+", "", t))]
+    assert typed == [], typed
+
+
+def test_the_door():
     """The two commands stand within the first forty lines, the whole page is short, and every link leads somewhere."""
     text = readme.README.read_text()
     lines = text.splitlines()
     assert len(lines) < 150 and lines.index("## Two commands") < 30 and "make test" in "\n".join(lines[:40])
     for target in re.findall(r"\]\(([^)#]+)", text):
         assert (readme.README.parent / target).exists(), target
+
+
+def test_the_readme_is_what_would_be_written_now(monkeypatch):
+    monkeypatch.setattr(rows, "ROOT", runs.ROOT)  # the committed rows
+    text = readme.README.read_text()
+    assert readme.render(text) == text, "run `make results`"

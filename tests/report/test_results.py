@@ -1,197 +1,179 @@
-"""Committed results are whole, and the README is what they say."""
+"""Committed results are whole, and what is shown of each data set is what its rows say."""
 
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 
-from mmlib.models import simc
-from mmlib.report import readme
-from mmlib.report.rows import results
+from mmlib import metrics, report
+from mmlib.report import datasets, rows
+from mmlib.report.published import DATASETS
+from tests.helpers import results as made
 
-SEEDS = [0, 1, 2, 3, 4]
-
-
-UMDF_SETS = {  # modalities, variants of UMDF
-    "mosi": (2, {"", "complete rows only", "cloned streams"}),
-    "mosi_bclstm": (
-        3,
-        {"", "w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM", "complete rows only", "cloned streams"},
-    ),
-    "mmmo": (3, {""}),
-    "iemocap": (2, {"", "cloned streams"}),
-    "synthetic mosi": (
-        3,
-        {"", "w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM", "complete rows only", "cloned streams"},
-    ),
-}
+STUDIES = sorted((rows.ROOT / "data" / "results").glob("*.csv"))
+SYSTEM = ["dataset", "method", "variant", "protocol"]
+NOT_TRAINED = ("prior", "coin", "all zeros", "oracle", "MMER", "Use_ITFN", "Jointly_training")
 
 
-ADMC_SETS = {  # modalities, variants of ADMC, seeds
-    "iemocap": (2, {"", "w/o ITFN", "w/o ADN", "official", "conditional"}, SEEDS),
-    "mosi_bclstm": (3, {"", "w/o ADN"}, SEEDS),
-    "mintrec_text": (1, {""}, SEEDS),
-    "iemocap, binary": (2, {""}, SEEDS),
-    "synthetic iemocap": (3, {"", "w/o ADN"}, SEEDS),
-} | {f"iemocap, fold {k}": (2, {""}, [0]) for k in range(1, 6)}
+@pytest.fixture(scope="module", params=STUDIES, ids=lambda path: path.stem)
+def study(request):
+    return request.param, pd.read_csv(request.param, keep_default_na=False, na_values={"value": [""]})
 
 
-ABLATIONS = {"", "corrected", "official", "w/o DMFD", "w/o MSSE", "w/o CMCG"}
-BOTH = ABLATIONS | {"corrected, w/o DMFD", "corrected, w/o MSSE", "DMFD on audio", "DMFD on vision", "M", "S"}
-SMCIR_SETS = {  # modalities that can be diagnosed, variants of SMCIR
-    "mosi": (("audio",), ABLATIONS),
-    "mosi_bclstm": (("audio", "vision"), BOTH),
-    "mmmo": (("audio", "vision"), BOTH | {"H", "HM", "HS", "MS"}),
-    "synthetic mosi": (("audio", "vision"), BOTH | {"H", "HM", "HS", "MS"}),
-}
+def test_a_study_is_whole(study):
+    path, table = study
+    assert list(table) == list(rows.COLUMNS[:-2]) and set(table["role"]) <= {"test", "trial", "chosen"}
+    assert path.name.startswith(tuple(f"{p}_" for p in table["paper"].unique())) and table["paper"].nunique() == 1
+    keys = [c for c in table if c not in ("value", "flags", "commit", "data", "run")]
+    tests = table[table["role"] == "test"]
+    assert not tests.duplicated(keys).any() and not np.isinf(tests["value"]).any()
+    assert set(tests.loc[tests["value"].isna(), "metric"]) <= {"corr"}  # of a constant
+    assert not table["commit"].str.endswith("+").any(), "made from a clean checkout"
+    assert not table["features"].str.contains("/").any()
 
 
-@pytest.fixture(scope="module")
-def rows():
-    return results("simc")
+def test_every_system_has_the_same_seeds_and_there_are_five(study):
+    tests = study[1][study[1]["role"] == "test"]
+    is_fold = tests["dataset"].str.contains("fold ")
+    tests = tests.assign(seed=tests["seed"].mask(is_fold, tests["dataset"].str.extract(r"fold (\d+)", expand=False)))
+    tests = tests.assign(dataset=tests["dataset"].str.replace(r"fold \d+", "folds", regex=True))
+    seeds = tests.groupby([*SYSTEM, "condition", "metric"])["seed"].apply(lambda s: tuple(sorted(map(int, s))))
+    of_dataset = seeds.groupby(level="dataset").nunique()
+    assert (of_dataset == 1).all() and seeds.map(len).min() >= 5, seeds[seeds.map(len) < 5]
 
 
-@pytest.fixture(scope="module")
-def umdf():
-    return results("umdf")
+def test_every_trained_system_has_trials_and_all_have_the_same_number(study):
+    """`Record.tuned` is called for each, so a row that was made in another way is seen."""
+    table = study[1]
+    trained = table[
+        (table["role"] == "test") & ~table["method"].isin(NOT_TRAINED) & ~table["variant"].isin(["head", "probe"])
+    ]
+    tried = table[table["role"] != "test"]
+    assert set(trained[SYSTEM].itertuples(index=False, name=None)) <= set(
+        tried[SYSTEM].itertuples(index=False, name=None)
+    )
+    several = tried[~tried["method"].isin(NOT_TRAINED)]
+    counts = several.groupby([*SYSTEM, "seed"])["condition"].nunique()
+    assert counts.nunique() == 1, counts
 
 
-def test_every_configuration_has_all_methods_and_five_seeds(rows):
-    assert set(rows["protocol"]) == {*simc.SIMC_CONFIGURATIONS, "complete"}
-    assert (rows["protocol"] == rows["condition"]).all()
-    groups = rows.groupby(["protocol", "method", "variant", "metric"], dropna=False)["seed"].apply(sorted)
-    single = groups.index.get_level_values("method") == "best single modality"
-    assert all(seeds == SEEDS for seeds in groups[~single]), groups[groups.map(len) != 5]
-    variants = set(rows.loc[rows["method"] == "SIM-C", "variant"])
-    rates = ("lr 5e-05", "lr 0.0002", "lr chosen on validation")
-    assert variants == {f"paper, {s}, {r}" for s in ("joint", "two_stage") for r in rates}
-    trivial = {"prior", "all zeros", "zero fill", "zero fill + modality dropout", "mean fill", "best single modality"}
-    assert trivial < set(rows["method"])
-    assert rows["features"].nunique() == 1 and "EfficientNet" in rows["features"].iloc[0]
-    assert rows.groupby("protocol")["data"].nunique().max() == 1, "one data set per protocol"
-    assert not rows["commit"].str.endswith("+").any(), "made from a clean checkout"
+def test_the_main_metric_has_its_replicates(study):
+    path, table = study
+    with np.load(path.with_suffix(".npz")) as archive:
+        kept, deviation = archive["row"], archive["deviation"]
+    assert deviation.shape == (len(kept), metrics.RESAMPLES) and deviation.dtype == np.int16
+    assert (table.loc[kept, "role"] == "test").all() and set(table.loc[kept, "metric"]) <= set(metrics.PRIMARY.values())
+    own = table[(table["role"] == "test") & table["metric"].isin(set(table.loc[kept, "metric"]))]
+    assert len(own) == len(set(kept)) == len(kept)
 
 
-def test_the_chosen_rate_is_one_of_the_tried(rows):
-    simc = rows[(rows["method"] == "SIM-C") & (rows["metric"] == "f1_micro")]
-    values = simc.pivot(index=["protocol", "seed"], columns="variant", values="value")
-    for schedule in ("joint", "two_stage"):
-        chosen = values[f"paper, {schedule}, lr chosen on validation"]
-        tried = values[[f"paper, {schedule}, lr {lr}" for lr in ("5e-05", "0.0002")]]
-        assert tried.eq(chosen, axis=0).any(axis=1).all()
+def test_frames_that_lose_nothing_are_complete_rows(study):
+    tests = study[1][study[1]["role"] == "test"]
+    index = [*SYSTEM, "metric", "seed"]
+    wide = tests[tests["condition"].isin(["complete", "frames(0)", "rate(0)"])].pivot(
+        index=index, columns="condition", values="value"
+    )
+    for other in {"frames(0)", "rate(0)"} & set(wide):
+        both = wide[["complete", other]].dropna()
+        assert len(both) and (both["complete"] - both[other]).abs().max() < 1e-6
 
 
-def test_umdf_has_all_sets_methods_patterns_and_five_seeds(umdf):
-    tested = umdf[~umdf["condition"].str.contains("validation")]
-    assert set(tested["dataset"]) == set(UMDF_SETS)
-    for name, part in tested.groupby("dataset"):
-        single = part["method"] == "best single modality"
-        seeds = part[~single].groupby(["method", "variant", "condition", "metric"])["seed"].apply(sorted)
-        assert all(s == SEEDS for s in seeds), (name, seeds[seeds.map(len) != 5])
-        methods = {"UMDF", "zero fill", "zero fill + modality dropout", "best single modality", "prior"}
-        assert methods | ({"oracle"} if "synthetic" in name else set()) == set(part["method"])
-        modalities, variants = UMDF_SETS[name]
-        assert variants == set(part.loc[part["method"] == "UMDF", "variant"])
-        sets = {c for c in part["condition"] if c.startswith("available(") and " then " not in c}
-        assert len(sets) == 2**modalities - 2 and "complete" in set(part["condition"])
-        assert part["features"].nunique() == 1 and part.groupby("seed")["data"].nunique().eq(1).all()
-    assert not umdf["commit"].str.endswith("+").any(), "made from a clean checkout"
-
-
-def test_the_metrics_of_a_condition_agree_with_each_other(umdf):
-    """frames(0) loses nothing, so it is complete; rows that lose more are not better for the oracle."""
-    index = ["dataset", "method", "variant", "metric", "seed"]
-    wide = umdf.drop_duplicates([*index, "condition"]).pivot(index=index, columns="condition", values="value")
-    both = wide[["complete", "frames(0)"]].dropna()
-    assert len(both) > 100 and (both["complete"] - both["frames(0)"]).abs().max() < 1e-6
+# --- what is shown of each data set ---
 
 
 @pytest.fixture(scope="module")
-def admc():
-    return results("admc")
+def folder(tmp_path_factory):
+    def write(folder: Path):
+        made.write_study(folder, "umdf", "mosi_words", {("UMDF", "", 1): "limit", ("UMDF", "", 2): "limit"})
+        made.write_study(folder, "umdf", "synthetic reviews")
+        for dataset in DATASETS["smcir"]:
+            made.write_study(folder, "smcir", dataset)
+        made.write_study(folder, "simc", "sarcasm")
+
+    with made.read_from(tmp_path_factory.mktemp("rows"), write) as folder:
+        yield folder
 
 
-def test_admc_has_all_sets_methods_patterns_and_five_seeds(admc):
-    assert set(admc["dataset"]) == set(ADMC_SETS)
-    for name, part in admc.groupby("dataset"):
-        modalities, variants, expected = ADMC_SETS[name]
-        single = part["method"] == "best single modality"
-        seeds = part[~single].groupby(["method", "variant", "condition", "metric"])["seed"].apply(sorted)
-        assert all(s == expected for s in seeds), (name, seeds[seeds.map(len) != len(expected)])
-        methods = {"ADMC", "zero fill", "zero fill + modality dropout", "best single modality", "prior"}
-        assert methods <= set(part["method"])
-        assert variants == set(part.loc[part["method"] == "ADMC", "variant"]) - {"head", "probe"}
-        sets = {c for c in part["condition"] if c.startswith("available(")}
-        assert len(sets) == 2**modalities - 2 and "complete" in set(part["condition"])
-        directions = {c.rsplit(", ", 1)[0] for c in part["condition"] if "->" in c}
-        missing_of = {1: 0, 2: 2, 3: 9}
-        assert len(directions) == missing_of[modalities]
-        assert part["features"].nunique() == 1
-    assert not admc["commit"].str.endswith("+").any(), "made from a clean checkout"
+def test_headroom_of_all_data_sets_below_each_other(folder):
+    table = report.headroom_table("umdf")
+    assert list(dict.fromkeys(table.index.get_level_values("data set"))) == [
+        "mosi_words", "synthetic reviews", "mosi_mpnet", "mosi_bclstm", "iemocap, one vs rest"
+    ]  # fmt: skip
+    whole = report.headroom(report.results("umdf"), "synthetic reviews")
+    own = table.loc["synthetic reviews"]
+    assert list(own.index) == [c for c in whole.index if not c.startswith("frames")]
+    assert own.loc["available(text)", "headroom"] == whole.loc["available(text)", "headroom"]
+    assert (own["metric"] == "mae").all() and list(table)[-1] == "vote"
+    assert (
+        table.loc["mosi_mpnet"].index == "not run: python -m mmlib.runs notebooks/studies/umdf_mosi_mpnet.yaml"
+    ).all()
 
 
-def test_a_missing_rate_of_nothing_is_complete(admc):
-    index = ["dataset", "method", "variant", "metric", "seed"]
-    wide = admc[admc["condition"].isin(["complete", "rate(0)"])].drop_duplicates([*index, "condition"])
-    wide = wide.pivot(index=index, columns="condition", values="value").dropna()
-    assert len(wide) > 100 and (wide["complete"] - wide["rate(0)"]).abs().max() < 1e-6
+def test_simc_has_the_headroom_of_systems_trained_as_they_are_tested(folder):
+    table = report.headroom_table("simc").loc["sarcasm"]
+    assert len(table) == 6 and "100_image_100_text" in table.index
 
 
-@pytest.fixture(scope="module")
-def smcir():
-    return results("smcir")
+def test_worth_is_shown_of_the_method_its_control_and_what_is_trivial(folder, monkeypatch):
+    table = report.worth_table("umdf")
+    methods = ["UMDF", "UMDF, one view", "zero fill", "zero fill + modality dropout"]
+    assert list(table.loc["mosi_words"].index) == methods
+    assert list(table.loc["synthetic reviews"].index) == [*methods, "oracle"]
+    whole = report.worth(report.results("umdf"), "synthetic reviews")
+    assert table.loc[("synthetic reviews", "UMDF"), "audio"] == whole.loc["UMDF", "audio"]
+    assert list(table)[-2:] == ["total", "note"]
+    assert table.loc[("mosi_words", "UMDF"), "note"].startswith("flagged (2 of 5 runs)")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    report.show_worth("umdf", "synthetic reviews")
+    report.show_worth("umdf", "mosi_mpnet")  # has no rows
+    (figure,) = shown
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {*methods, "oracle"}
 
 
-def test_smcir_has_all_sets_methods_conditions_and_five_seeds(smcir):
-    assert set(smcir["dataset"]) == set(SMCIR_SETS)
-    for name, part in smcir.groupby("dataset"):
-        watched, variants = SMCIR_SETS[name]
-        seeds = part.groupby(["method", "variant", "condition", "metric"])["seed"].apply(sorted)
-        assert all(s == SEEDS for s in seeds), (name, seeds[seeds.map(len) != 5])
-        methods = {"SMCIR", "zero fill", "zero fill + modality dropout", "zero fill, text kept", "text alone", "prior"}
-        assert set(part["method"]) == methods | ({"oracle"} if "synthetic" in name else set())
-        assert set(part.loc[part["method"] == "SMCIR", "variant"]) == variants
-        sets = {"available(text)"} | {f"available(text, {m})" for m in watched if len(watched) > 1}
-        assert {c for c in part["condition"] if c.startswith("available")} == sets
-        assert {"complete", "patterns(keep=text)"} < set(part["condition"]) and part["features"].nunique() == 1
-        assert {f"diagnosis_f1_{m}" for m in watched} < set(part["metric"])
-    assert not smcir["commit"].str.endswith("+").any(), "made from a clean checkout"
+def test_where_no_set_of_modalities_is_whole_there_is_no_worth(folder):
+    table = report.worth_table("smcir")  # never scored without text
+    assert table.loc["mmmo"].iloc[0].startswith("no worth: no score: available(audio)")
+    assert report.worth_table("simc").loc["sarcasm"].iloc[0].startswith("worth: needs")
 
 
-def test_the_corrected_detector_finds_what_is_gone_and_nothing_else(smcir):
-    corrected = smcir[smcir["variant"] == "corrected"]
-    assert (corrected.loc[corrected["metric"].str.startswith("diagnosis_f1"), "value"] > 0.95).all()
-    shares = corrected[corrected["metric"].str.startswith("diagnosed")]
-    assert (shares.loc[shares["condition"] == "complete", "value"] < 0.05).all()
-    gone = shares[(shares["condition"] == "available(text)")]
-    assert len(gone) >= 30 and (gone["value"] > 0.95).all()
+def test_trials_with_what_was_chosen_and_the_flags_of_the_runs(folder):
+    table = report.trial_table("umdf")
+    line = table.loc[("mosi_words", "UMDF")]
+    assert line.to_dict() == {
+        "chosen": "lr 0.0005, decay none", "tried": "2", "on validation": "0.550 loss", "flags": "limit, 2 of 5 seeds"
+    }  # fmt: skip
+    assert table.loc[("synthetic reviews", "UMDF"), "flags"] == "none"
 
 
-def test_the_readme_is_what_would_be_written_now():
-    text = readme.README.read_text()
-    assert readme.render(text) == text, "run `make results`"
+def test_trials_say_under_what_a_system_was_trained_where_that_differs(tmp_path):
+    labels = {"paper": "simc", "dataset": "sarcasm", "features": "f", "method": "SIM-C", "variant": "", "metric": "ua",
+              "seed": 0, "flags": "", "commit": "c", "data": "d", "run": "r"}  # fmt: skip
+    lines = [
+        labels | {"role": role, "protocol": protocol, "condition": f"validation, lr={lr}", "value": lr}
+        for protocol, best in (("complex_20_40_40", 0.1), ("complex_10_45_45", 0.2)) for lr in (0.1, 0.2)
+        for role in ["chosen" if lr == best else "trial"]
+    ]  # fmt: skip
+    tests = [
+        labels | {"role": "test", "protocol": p, "condition": p, "value": 0.5} for p in {x["protocol"] for x in lines}
+    ]
+
+    def write(folder):
+        pd.DataFrame([*lines, *tests])[list(rows.COLUMNS[:-2])].to_csv(folder / "simc_sarcasm.csv", index=False)
+
+    with made.read_from(tmp_path, write):
+        table = report.trial_table("simc").loc["sarcasm"]
+    assert table["chosen"].to_dict() == {
+        "SIM-C, trained on complex_20_40_40": "lr=0.1", "SIM-C, trained on complex_10_45_45": "lr=0.2"
+    }  # fmt: skip
 
 
-def test_the_comparison_has_every_system_and_five_seeds():
-    rows = results("compare")
-    rows = rows[rows["condition"] != "training"]
-    assert rows["dataset"].nunique() == 8
-    everywhere = {
-        "SIM-C",
-        "UMDF",
-        "ADMC",
-        "SMCIR",
-        "SMCIR, corrected",
-        "zero fill",
-        "zero fill + modality dropout",
-        "prior",
-    }
-    for name, part in rows.groupby("dataset"):
-        synthetic, multilabel = "synthetic" in name, "mmimdb" in name
-        modalities = {c for c in part["condition"] if c.startswith("available(") and " then " not in c}
-        alone = {f"{c[10:-1]} alone" for c in modalities}
-        others = ({"oracle"} if synthetic else set()) | ({"all zeros"} if multilabel else set())
-        assert set(part["method"]) == everywhere | alone | others and len(modalities) == 2
-        seeds = part.groupby(["method", "condition", "metric"])["seed"].apply(sorted)
-        assert all(s == SEEDS for s in seeds), (name, seeds[seeds.map(len) != 5])
-        assert part["features"].nunique() == 1 and part.groupby("seed")["data"].nunique().eq(1).all()
-    without_text = rows[~rows["condition"].isin(["complete", "available(text)", "patterns(keep=text)"])]
-    assert not without_text["method"].str.startswith("SMCIR").any(), "SMCIR is not defined there"
-    assert not rows["commit"].str.endswith("+").any(), "made from a clean checkout"
+@pytest.mark.parametrize("paper", DATASETS)
+def test_without_rows_each_table_says_which_commands_make_them(paper, tmp_path):
+    with made.read_from(tmp_path, made.nothing):
+        for table in (datasets.headroom_table, datasets.worth_table, datasets.trial_table):
+            found = table(paper)
+            assert list(found.index) == list(DATASETS[paper]) and found.index.name == "data set"
+            assert found.iloc[:, 0].str.startswith(f"not run: python -m mmlib.runs notebooks/studies/{paper}_").all()
+        assert report.page(paper)["verdict"].notna().all()
