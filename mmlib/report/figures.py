@@ -265,6 +265,7 @@ def findings() -> Figure:
         panel.grid(False, axis="y")
         if not bars:
             _say_empty(panel)
+            panel.set(xticks=[], yticks=[])
             continue
         colors = ["0.7" if name in ("predict no genre", "guess") else theme.PALETTE[0] for name in bars]
         rectangles = panel.barh(list(bars), list(bars.values()), color=colors, height=0.62)
