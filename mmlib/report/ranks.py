@@ -149,8 +149,8 @@ def _ranked(rows: Rows) -> Rows:
 def comparison(rows: Rows, per: str = "condition") -> dict[str, pd.DataFrame]:
     """The blocks of `results("compare")`, by title. SMCIR, which needs text, is in the first table alone.
 
-    Rows are those of `competing`, without systems of a single modality, all zeros, the coin and the oracle. per: as in `blocks`.
-    What should not count, `voting` leaves out beforehand.
+    Rows are those of `competing`, without systems of a single modality, all zeros, the coin and the oracle. per: as in
+    `blocks`. What should not count, `voting` leaves out beforehand.
     """
     rows = _ranked(competing(rows))
     with_text, smcir = rows["condition"].isin(["complete", "available(text)"]), rows["method"].str.startswith("SMCIR")
