@@ -16,6 +16,7 @@ from mmlib import files, missing
 from mmlib.data.dataset import Dataset
 from mmlib.models.base import System
 from mmlib.training.checkpoint import Diverged
+from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import History, better, fit
 
 _OF_FIT = set(inspect.signature(fit).parameters)
@@ -44,6 +45,7 @@ def tune(
     trials: int,
     seed: int = 0,
     trial_seed: int = 0,
+    judged: missing.Protocol | str | None = None,
     shared: Path | str | None = None,
     **settings: Any,
 ) -> Tuned:
@@ -54,6 +56,8 @@ def tune(
     the training, all others go to `new`. All combinations are tried where there are at most `trials`, else so many of them at
     random, the same ones in every run. A system without stages has nothing to try.
     trial_seed: of all trials; the chosen setting is trained with `seed`.
+    judged: the missingness on validation under which finished trials are compared (None: by the best score of the last
+    stage). A system whose stages are each for one set of modalities is not judged by its last stage alone.
     shared: a folder in which runs of one study that differ in `seed` share their trials: each trial is made once, and a killed
     run loses the trial under way alone (None: this run makes them all). Its files are of one version of code and data.
     settings: further arguments of `fit`, the same in all trials; `folder` belongs to the final training.
@@ -73,16 +77,19 @@ def tune(
             system, history = train(points[number], trial_seed)
         except Diverged:
             return {"metric": "", "value": math.nan, "flags": "diverged", "steps": 0}
-        if not best or better(history.metric, history.best_score, best["made"][1].best_score):
-            best.update(number=number, made=(system, history))
-        return {"metric": history.metric, "value": history.best_score, "flags": history.flagged, "steps": history.steps}
+        value = history.best_score
+        if judged is not None:
+            value = evaluate(system, data, judged, "valid", seed=trial_seed)[history.metric]
+        if not best or better(history.metric, value, best["value"]):
+            best.update(number=number, value=value, made=(system, history))
+        return {"metric": history.metric, "value": value, "flags": history.flagged, "steps": history.steps}
 
     example = new(seed=trial_seed)
     if not example.stages:
         return Tuned(*train({}, seed), {}, pd.DataFrame())
     points = candidates({**grid, **example.grid}, trials)
     kind = f"{type(example).__module__}.{type(example).__qualname__}"
-    what = [kind, example.arguments, data.fingerprint, str(protocol), {k: str(v) for k, v in own.items()}]
+    what = [kind, example.arguments, data.fingerprint, str(protocol), str(judged), {k: str(v) for k, v in own.items()}]
     results = _results(trial, points, what, Path(shared) if shared else None)
     chosen = 0
     for number, result in enumerate(results):

@@ -11,6 +11,7 @@ import torch
 from mmlib.data import synthetic
 from mmlib.models.catalogue import MODELS
 from mmlib.training.checkpoint import Diverged
+from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
 from mmlib.training.tune import candidates, tune
 
@@ -41,6 +42,23 @@ def test_the_best_trial_on_validation_is_chosen_and_trained_with_the_seed(films)
     alone = MODELS["simc"].for_data(films, seed=3, hidden=8, heads=2, alpha=result.settings["alpha"])
     fit(alone, films, "complete", seed=3, epochs=4, batch_size=16, lr=3e-3, progress=False)
     assert same(alone, result.system)
+
+
+def test_trials_are_compared_under_the_missingness_that_is_asked_for(films):
+    """Zero fill with and without modality dropout, which is worth most where little is left."""
+    new = partial(MODELS["fill"].for_data, films)
+    settings = {"grid": {"dropout": [False, True], "lr": [3e-3]}, "trials": 2, "epochs": 3, "progress": False}
+    for judged in ("available(image)", "complete"):
+        result = tune(new, films, "complete", judged=judged, **settings)
+        scores = []
+        for dropout in (False, True):
+            system = new(seed=0, dropout=dropout)
+            fit(system, films, "complete", epochs=3, lr=3e-3, progress=False)
+            scores.append(evaluate(system, films, judged, "valid")["map"])
+        assert result.trials["value"].tolist() == scores
+        assert result.settings["dropout"] == (scores[1] > scores[0])
+        chosen = evaluate(result.system, films, judged, "valid")["map"]
+        assert chosen == max(scores), "the system of the best trial is returned"
 
 
 def test_the_trial_of_the_same_seed_is_not_trained_again(films, monkeypatch):
