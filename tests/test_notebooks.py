@@ -68,9 +68,8 @@ def test_every_published_table_and_figure_has_its_studies():
     index = (runs.ROOT / "notebooks/studies/README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in index.splitlines() if ".csv" in line]
     entries = set()
-    for shows, studies, results in rows:
-        names = {p.stem for p in STUDIES}
-        assert set(studies.split(", ")) <= names and any(runs.ROOT.glob(results)), shows
+    for shows, studies, _ in rows:
+        assert set(studies.split(", ")) <= {p.stem for p in STUDIES}, shows
         paper, _, parts = shows.partition(" ")
         for kind, numbers in re.findall(r"(Table|Figure)s? ([\d, ]+\d|\d)", parts):
             entries |= {(paper.replace("-", "").lower(), kind, n) for n in numbers.split(", ")}

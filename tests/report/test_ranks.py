@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from scipy.stats import f, friedmanchisquare, t, ttest_rel
 from mmlib import show
 from mmlib.report import ranks
 from mmlib.report.intervals import paired
+from mmlib.report.rows import CORPORA
 from tests.helpers.figures import assert_texts_are_apart
 
 METHODS = ("A", "B", "C")
@@ -440,6 +442,7 @@ def test_methods_compete_in_the_main_metric_and_in_one_order():
 
 
 def test_flagged_rows_and_blocks_without_a_vote_are_left_out(monkeypatch):
+    monkeypatch.setitem(CORPORA, "mosi_bclstm", replace(CORPORA["mosi_bclstm"], contaminated=True))
     keys = itertools.product(
         ["mosi_words", "mosi_bclstm, text + audio"],
         ["A", "B", "text alone"],
