@@ -28,7 +28,7 @@ from mmlib.report.claims.verdicts import (
 from mmlib.report.headroom import has_vote as real_headroom
 from mmlib.report.intervals import Difference
 from mmlib.report.published import DROPOUT, TITLES
-from mmlib.report.rows import COLUMNS, MissingRows, grid, missing_conditions, reported, score
+from mmlib.report.rows import COLUMNS, CORPORA, MissingRows, grid, missing_conditions, reported, score
 
 # What each paper has: numbers of tables, figures and equations, headings.
 PARTS = {
@@ -297,7 +297,8 @@ def test_who_lacks_what_is_needed_has_no_vote():
      (needs.CLEAN, {"mosi_bclstm", "mosi_bclstm, text + audio"}), (needs.STATIC, {"mosi_mpnet"})],
     ids=lambda value: getattr(value, "text", ""),
 )  # fmt: skip
-def test_the_needs_know_the_data(need, lacking):
+def test_the_needs_know_the_data(need, lacking, monkeypatch):
+    monkeypatch.setitem(CORPORA, "mosi_bclstm", replace(CORPORA["mosi_bclstm"], contaminated=True))
     having = {"mmmo", "synthetic reviews"}
     rows = made("x", "mmmo", {}, [])
     assert {d for d in lacking | having if need.lacks(rows, d, ["frames(0.5)"])} == lacking
