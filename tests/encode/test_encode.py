@@ -18,7 +18,7 @@ from mmlib.encode.encode import encode, main
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
 from mmlib.encode.manifest import manifest
 from tests.encode.conftest import WORDS
-from tests.releases import test_mintrec
+from tests.helpers import mintrec
 
 SPLITS = ["train", "train", "train", "valid", "test", "test"]
 FIELDS = ["id", "text", "image", "label", "split"]
@@ -673,9 +673,9 @@ def test_the_readme_makes_text_features_of_mintrec(tmp_path, tiny_bert, monkeypa
     readme = (Path(__file__).parents[2] / "data" / "README.md").read_text()
     (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "data").mkdir()
-    test_mintrec.write(tmp_path / "data" / "mintrec")
+    mintrec.write(tmp_path / "data" / "mintrec")
     monkeypatch.chdir(tmp_path)
     exec(code.replace("bert-base-uncased", tiny_bert).replace("max_tokens=30", "max_tokens=12"), {})
     data = read(tmp_path / "data" / "mintrec_bert.npz")
     assert data.dims == {"text": 8, "audio": 768, "vision": 256} and data.contextual == ("text", "audio")
-    assert data.ids.tolist() == test_mintrec.IDS and data.observed["text"].sum(1).min() >= 2
+    assert data.ids.tolist() == mintrec.IDS and data.observed["text"].sum(1).min() >= 2

@@ -23,6 +23,7 @@ CASES = {
     "admc": TINY_ADMC | TINY_ADN,
     "smcir": TINY_SMCIR | {"variant": "corrected"},
     "prior": {},
+    "coin": {},
     "all_zeros": {},
     "unimodal": {"modality": "text"},
     "fill": {"fill": "mean"},
@@ -184,5 +185,6 @@ def test_a_model_with_class_weights_of_its_own_loads(tmp_path):
     assert torch.equal(load(tmp_path).predict(features), load(old).predict(features))
 
 
-def test_every_model_has_a_checkpoint_of_this_version():
-    assert {f.name for f in (CHECKPOINTS / "0.1.0").iterdir()} == set(MODELS)
+def test_every_model_of_version_0_1_has_a_checkpoint():
+    later = {"coin"}
+    assert {f.name for f in (CHECKPOINTS / "0.1.0").iterdir()} == set(MODELS) - later

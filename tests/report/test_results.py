@@ -13,7 +13,7 @@ from tests.helpers import results as made
 
 STUDIES = sorted((rows.ROOT / "data" / "results").glob("*.csv"))
 SYSTEM = ["dataset", "method", "variant", "protocol"]
-NOT_TRAINED = ("prior", "coin", "all zeros", "oracle", "MMER", "Use_ITFN", "Jointly_training")
+NOT_TRAINED = ("untrained detector", "prior", "coin", "all zeros", "oracle", "MMER", "Use_ITFN", "Jointly_training")
 
 
 @pytest.fixture(scope="module", params=STUDIES, ids=lambda path: path.stem)

@@ -42,6 +42,7 @@ class Coin(System):
     """
 
     stages = ()
+    stochastic = True
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int):
         super().__init__(dims, task, outputs)
