@@ -6,7 +6,8 @@ from pathlib import Path
 import mmlib
 
 ROOMS = (
-    "files", "hub", "data", "metrics", "missing", "releases", "models", "encode", "show", "training", "runs", "report",
+    "files", "hub", "data", "synthetic", "metrics", "missing", "releases", "models", "encode", "show", "training", "runs",
+    "report",
 )  # fmt: skip
 CORE = ("data", "missing", "metrics.py", "training", "models/base.py", "models/layers.py")
 LIBRARY = Path(mmlib.__file__).parent
@@ -59,4 +60,4 @@ def test_the_circle_test_sees_packages():
 
 def test_the_core_stays_small():
     paths = [p for part in CORE for p in ((LIBRARY / part).rglob("*.py") if "." not in part else [LIBRARY / part])]
-    assert sum(len(p.read_text().splitlines()) for p in paths) < 3300
+    assert sum(len(p.read_text().splitlines()) for p in paths) < 3000

@@ -1,4 +1,4 @@
-"""Datasets, the feature archive, synthetic data."""
+"""Datasets and the feature archive."""
 
 from mmlib.data.archive import read, write
 from mmlib.data.checks import DataError

@@ -5,12 +5,12 @@ import time
 
 import torch
 
-from mmlib.data import synthetic
-from mmlib.data.synthetic import Modality
+from mmlib import synthetic
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
 from mmlib.models.admc.row_cache import RowCache
 from mmlib.models.admc.system import ADMC
+from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
 from tests.helpers.conditional import BLURS, PATTERNS, conditional_errors

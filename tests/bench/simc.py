@@ -6,8 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmlib import missing
-from mmlib.data import synthetic
+from mmlib import missing, synthetic
 from mmlib.data.dataset import Batch, Dataset
 from mmlib.models import simc
 from mmlib.models.base import System

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.dataset import Batch, Dataset
 from mmlib.hub import mend_torchvision
 from mmlib.models.base import System

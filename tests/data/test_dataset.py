@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib.data import archive, read, synthetic
+from mmlib import synthetic
+from mmlib.data import archive, read
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset, frame_mean
 

@@ -2,12 +2,11 @@
 
 import torch
 
-from mmlib import missing
-from mmlib.data import synthetic
+from mmlib import missing, synthetic
 from mmlib.data.dataset import Dataset
-from mmlib.data.synthetic import Modality
 from mmlib.models.admc.system import ADMC
 from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.synthetic import Modality
 from mmlib.training.fit import fit
 
 BLURS = {"text": 0.5, "audio": 1.0, "vision": 1.5}

@@ -5,7 +5,7 @@ import yaml
 
 RECORDING = """
 from mmlib import runs
-from mmlib.data import synthetic
+from mmlib import synthetic
 record = runs.Record("test", globals())
 data = synthetic.like("mosi", dim=2, length=2).sample({"train": 4, "valid": 2, "test": 2})
 record.of(data, dataset="d", features="f", protocol="p")

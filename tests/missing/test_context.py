@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mmlib import missing
-from mmlib.data import synthetic
+from mmlib import missing, synthetic
 
 
 @pytest.fixture(scope="module")

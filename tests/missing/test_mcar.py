@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib import missing
-from mmlib.data import synthetic
+from mmlib import missing, synthetic
 from mmlib.missing.mcar import dependence
 
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
-from mmlib import missing
-from mmlib.data import synthetic
+from mmlib import missing, synthetic
 from mmlib.data.checks import SPLITS, DataError
 from mmlib.missing.protocols import Rates
 

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib import metrics
-from mmlib.data import synthetic
+from mmlib import metrics, synthetic
 from mmlib.data.checks import DataError
-from mmlib.data.synthetic import Modality
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN, VARIANTS, Attention, ConditionalADN, ConditionalAttention, OfficialADN
 from mmlib.models.admc.noise import row_normal
 from mmlib.models.admc.row_cache import RowCache
 from mmlib.models.admc.system import ADMC, MF
 from mmlib.models.layers import LSTMPool, TextCNN
+from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import TrainingError, fit
 from tests.helpers.conditional import BLURS, conditional_errors

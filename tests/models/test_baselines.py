@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mmlib.data import synthetic
-from mmlib.data.synthetic import Modality
+from mmlib import synthetic
 from mmlib.models.yardsticks.baselines import Coin
+from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate, predict
 
 ROWS = {"train": 4000, "valid": 1, "test": 4000}

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.checks import DataError
-from mmlib.data.synthetic import Modality
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
 from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.synthetic import Modality
 
 WORLD = synthetic.draw("regression", {m: Modality(3, blur=b) for m, b in (("text", 0.5), ("audio", 1.5))}, latent=2)
 TEXT = torch.tensor([True, False])

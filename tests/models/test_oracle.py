@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib.data import checks, corpora, synthetic
-from mmlib.data.synthetic import Modality
+from mmlib import synthetic
+from mmlib.data import checks, corpora
 from mmlib.models.catalogue import MODELS
 from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
 from tests.reference import gaussian

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.checks import DataError
 from mmlib.files import fingerprint
 from mmlib.models.admc.row_cache import RowCache, row_contents

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.checks import DataError
 from mmlib.models.catalogue import MODELS
 from mmlib.models.saved import load, save

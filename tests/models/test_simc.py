@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
 from mmlib.models.simc import SIMC

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, mutual_info_score
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.checks import DataError
 from mmlib.models.smcir import MSSE, SMCIR, detector, system
 from mmlib.training.evaluate import evaluate, predict

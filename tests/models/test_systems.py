@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmlib import metrics
-from mmlib.data import synthetic
+from mmlib import metrics, synthetic
 from mmlib.data.checks import DataError
 from mmlib.models.base import TRAITS
 from mmlib.models.catalogue import MODELS

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.dataset import Batch
 from mmlib.models.base import task_loss
 from mmlib.models.umdf import MCIM, UMDF, js, kl, mmd2

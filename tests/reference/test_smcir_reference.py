@@ -15,7 +15,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 from torch.nn import functional
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.models import smcir as fast
 from mmlib.models.smcir import SMCIR, detector
 from tests.helpers.smcir_weights import affine, aligner, core, enhancer, weights

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.data.archive import write
 from mmlib.data.checks import DataError
 from mmlib.releases.fetch import RELEASES

@@ -10,8 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mmlib import metrics, runs, training
-from mmlib.data import synthetic
+from mmlib import metrics, runs, synthetic, training
 from mmlib.models import MODELS
 from tests.helpers.notebooks import RECORDING, notebook
 

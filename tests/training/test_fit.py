@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmlib import missing
-from mmlib.data import synthetic
+from mmlib import missing, synthetic
 from mmlib.data.checks import DataError
 from mmlib.missing.protocols import Patterns
 from mmlib.models.catalogue import MODELS
@@ -180,7 +179,7 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
 
 SCRIPT = textwrap.dedent("""
     import sys
-    from mmlib.data import synthetic
+    from mmlib import synthetic
     from mmlib.models import MODELS
     from mmlib.training import checkpoint, fit
     checkpoint.SECONDS = 0.05

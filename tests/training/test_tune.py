@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from mmlib.data import synthetic
+from mmlib import synthetic
 from mmlib.models.catalogue import MODELS
 from mmlib.training.checkpoint import Diverged
 from mmlib.training.evaluate import evaluate

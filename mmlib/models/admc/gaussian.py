@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
-from mmlib.data.synthetic import World
 from mmlib.models.admc.diffusion import ADN
+from mmlib.synthetic import World
 
 
 class Denoiser(nn.Module):

@@ -1,4 +1,4 @@
-"""The Bayes-optimal system on synthetic data: exact inversion of the generative model of `mmlib.data.synthetic`.
+"""The Bayes-optimal system on synthetic data: exact inversion of the generative model of `mmlib.synthetic`.
 
 For any observed set O of modalities and frames, x_O given z is Gaussian. The posterior of z is therefore Gaussian (a mixture
 for multiclass), and so is everything that is missing:
@@ -24,8 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmlib.data.dataset import Batch
-from mmlib.data.synthetic import World
 from mmlib.models.base import Prediction, System
+from mmlib.synthetic import World
 
 _CHUNK_ROWS = 256
 

@@ -7,8 +7,7 @@ from functools import partial
 import pandas as pd
 import torch
 
-from mmlib import metrics
-from mmlib.data import synthetic
+from mmlib import metrics, synthetic
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
 from mmlib.report.claims import verdicts

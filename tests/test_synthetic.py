@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmlib.data import synthetic
-from mmlib.data.synthetic import Modality
+from mmlib import synthetic
+from mmlib.synthetic import Modality
 
 ROWS = {"train": 8, "valid": 4, "test": 4}
 

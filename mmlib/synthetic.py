@@ -102,7 +102,7 @@ class World:
             provenance={
                 "name": self.name,
                 "features": {m: f"synthetic, blur {shape.blur:g}" for m, shape in self.modalities.items()},
-                "source": f"mmlib.data.synthetic, sample seed {seed}",
+                "source": f"mmlib.synthetic, sample seed {seed}",
             },
         )
 
