@@ -12,7 +12,7 @@ from mmlib.encode.manifest import Manifest, error_at
 from mmlib.missing import uniforms
 
 
-def hidden(rows: Manifest, encoder: Encoder, rate: float, seed: int) -> tuple[Manifest, str]:
+def hidden(rows: Manifest, encoder: Encoder | None, rate: float, seed: int) -> tuple[Manifest, str]:
     """The rows with texts from which words are taken out, and a sentence about it for the provenance.
 
     Each word is hidden with probability `rate`, but one of each text stays: the one with the largest random number. The

@@ -23,7 +23,8 @@ _COLUMNS = ("id", "label", *MODALITIES, "split", "group")
 class Manifest:
     """Checked rows of raw data, whose contents are not yet read.
 
-    where: their name in messages. contents: per modality one text, file or None for each row.
+    where: their name in messages. contents: per modality one text, file or None for each row; a text
+    whose words were hidden may be the numbers of the word pieces that are left.
     lost: per modality and row the reason why a content counts as missing. folder: the folder of the files.
     """
 
@@ -34,7 +35,7 @@ class Manifest:
     group: list[str] | None
     target: Tensor
     label_names: tuple[str, ...]
-    contents: dict[str, list[str | Path | None]]
+    contents: dict[str, list[str | tuple[int, ...] | Path | None]]
     lost: dict[tuple[str, int], str]
     folder: Path
     split_source: str

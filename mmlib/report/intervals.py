@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import norm, t
 
 from mmlib import metrics
@@ -95,11 +95,13 @@ def paired(
         low, high = corrected_interval(gain, ratio, confidence)
         return Difference(metric, mean, deviation, seeds, (high - low) / 2, np.nan, confidence, ratio)
     by_rows = float(replicates.std(ddof=1)) if len(replicates) > 1 else np.nan
-    half = float(_half(deviation, np.array(seeds), 0.0 if np.isnan(by_rows) else by_rows, confidence))
+    half = float(_half(deviation, seeds, 0.0 if np.isnan(by_rows) else by_rows, confidence))
     return Difference(metric, mean, deviation, seeds, half, by_rows, confidence)
 
 
-def _half(deviation: float, seeds: Float[np.ndarray, "..."], by_rows: float, confidence: float) -> np.ndarray:
+def _half(
+    deviation: float, seeds: int | Int[np.ndarray, "n"], by_rows: float, confidence: float
+) -> float | Float[np.ndarray, "n"]:
     of_seeds, of_rows = deviation**2 / seeds, by_rows**2
     # Without any deviation between seeds the degrees are infinite.
     degrees = (seeds - 1) * (1 + of_rows / of_seeds) ** 2 if deviation else np.inf

@@ -51,7 +51,7 @@ def contributions(rows: Rows, dataset: str) -> pd.DataFrame:
     return values.assign(total=games["complete"] - games["prior"]) * unit
 
 
-def shapley(values: Mapping[Set, float]) -> dict[str, float]:
+def shapley(values: Mapping[Set, float | pd.Series]) -> dict[str, float | pd.Series]:
     """Each player's gain for the set of players that it joins, averaged over all orders in which the players can come.
 
     values: of every set of players, the empty one included: numbers, or series of numbers for many games at once. With n
@@ -60,7 +60,7 @@ def shapley(values: Mapping[Set, float]) -> dict[str, float]:
     """
     everyone = max(values, key=len)
 
-    def share(player: str) -> float:
+    def share(player: str) -> float | pd.Series:
         sets = [Set(s) for k in range(len(everyone)) for s in combinations(everyone - {player}, k)]
         gains = [(values[s | {player}] - values[s]) / comb(len(everyone) - 1, len(s)) for s in sets]
         return sum(gains) / len(everyone)

@@ -7,7 +7,7 @@ An import of a name leads to the module where the name is defined, `room.name` l
 import ast
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 _WITHOUT_NUMBERS = ("show", "report")
@@ -83,6 +83,8 @@ class _Graph:
     def __init__(self, library: Path, texts: frozenset[str]):
         self.library, self.texts = library, texts
         self.modules: set[str] = set()
+        # A walk asks for the same files again and again, and a study makes a walk for each run.
+        self._path, self.code = cache(self._path), cache(self.code)
 
     def follow(self, code: Code) -> None:
         for module, name, used in code.imports:

@@ -32,6 +32,7 @@ _LABELS = ("paper", "dataset", "features", "role", "method", "variant", "protoco
 COLUMNS = (*_LABELS[:-1], "metric", "seed", "value", "flags")
 TEST, TRIAL, CHOSEN = "test", "trial", "chosen"
 """Roles of rows: a score on the test split; a trial's score on validation; that of the trial which was chosen."""
+_DEFAULTS = {"role": TEST, "flags": ""}  # of records that are older than these columns
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
 _STARTED = time.time()
 
@@ -237,7 +238,7 @@ def collect(folders: Path | str | Iterable[Path]) -> pd.DataFrame:
         commit = run["commit"] or "unknown"
         commit = commit[:12] + ("+" if commit.endswith("+") else "")
         origin = {"commit": commit, "data": run["data"]["fingerprint"][:12], "run": folder.name}
-        rows += [{**row, **origin} for row in values]
+        rows += [{**_DEFAULTS, **row, **origin} for row in values]
     if not paths:
         raise RunError(f"no {RECORD} in any of the folders")
     for notebook, several in versions.items():

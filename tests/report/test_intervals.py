@@ -130,7 +130,7 @@ def test_the_seeds_that_are_asked_for_are_enough_and_no_more(by_rows):
     d = Difference("ua", 0.0, 0.02, 5, 0.03, by_rows)
     n = seeds_for(d, 0.01)
     rows = 0.0 if np.isnan(by_rows) else by_rows
-    enough = [intervals._half(0.02, np.array(k), rows, 0.95) <= 0.01 for k in (n - 1, n)]
+    enough = [intervals._half(0.02, k, rows, 0.95) <= 0.01 for k in (n - 1, n)]
     assert enough == [False, True] and n == {True: 18, False: 41}[bool(np.isnan(by_rows))]
 
 

@@ -218,7 +218,7 @@ def test_the_report_keeps_data_sets_and_their_metrics_apart():
     scores = {("a", "mae"): 1.0, ("a", "corr"): 9.0, ("b", "ua"): 3.0}
     rows = [
         {"paper": "p", "dataset": d, "protocol": "c", "condition": c, "method": m, "variant": "", "metric": k, "seed": s,
-         "value": w + at}
+         "role": "test", "value": w + at}
         for (d, k), v in scores.items() for c, at in (("x", 0), ("y", 10)) for s in (0, 1)
         for m, w in (("m", v + s), ("oracle", 7 * v)) if (m, c, d) != ("oracle", "y", "b")
     ]  # fmt: skip

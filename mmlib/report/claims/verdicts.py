@@ -155,7 +155,7 @@ class Measured(NamedTuple):
 
     @property
     def is_small(self) -> bool:
-        return self.side == 0 and self.weakest.largest <= self.margin
+        return bool(self.side == 0 and self.weakest.largest <= self.margin)
 
     def __str__(self) -> str:
         gains = ", ".join(f"{d} over {rival}" if len(self.gains) > 1 else str(d) for rival, d in self.gains.items())
