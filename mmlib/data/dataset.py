@@ -302,7 +302,8 @@ class Dataset:
     def standardised(self, limit: float = math.inf, but: tuple[str, ...] = (), per: str = "dimension") -> "Dataset":
         """Each feature with mean 0 and standard deviation 1 over the real frames of train; a constant one becomes 0.
 
-        limit: largest absolute value, in standard deviations; others are cut to it (acoustic features can reach 100).
+        limit: largest distance from the mean, in standard deviations of the dimension; larger ones are cut to it (acoustic
+        features can reach 100).
         but: modalities that stay as they are, such as token ids.
         per: 'modality' divides all dimensions of a modality by one number, the root of their mean variance, so that small
         dimensions stay small. Principal components of little variance, for example, are noise that 'dimension' would make as
@@ -317,7 +318,7 @@ class Dataset:
         check_modalities(self.modalities, but, f"{self.where}: Dataset.scaling")
         if per not in ("dimension", "modality"):
             raise DataError(f"{self.where}: standardised per {per!r}; choose 'dimension' or 'modality'")
-        mean, factor = {}, {}
+        mean, factor, spread = {}, {}, {}
         for m, x in self.features.items():
             if m in but:
                 continue
@@ -331,11 +332,13 @@ class Dataset:
             varies = std > 1e-6 * (1 + centre.abs())
             scale = std if per == "dimension" else std.square().mean().sqrt()
             mean[m], factor[m] = centre.float(), torch.where(varies, 1 / scale, 0).float()
-        return Scaling(mean, factor, limit)
+            if per == "modality":
+                spread[m] = torch.where(varies, std / scale, 1).float()
+        return Scaling(mean, factor, limit, spread)
 
     def scaled(self, scaling: "Scaling") -> "Dataset":
         features = {m: scaling(m, x, self.observed[m]) for m, x in self.features.items()}
-        note = "standardised on train" + (", one scale per modality" if scaling.per_modality else "")
+        note = "standardised on train" + (", one scale per modality" if scaling.spread else "")
         note += f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else ""
         but = [m for m in self.modalities if m not in scaling.mean and bool(self.present[m][self.rows("train")].any())]
         note += f", but for {' and '.join(but)}" if but else ""
@@ -363,24 +366,22 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Per modality the mean and factor (d,) that standardise its features, and the largest absolute value afterwards.
+    """Per modality the mean and factor (d,) that standardise its features; one without a mean stays as it is.
 
-    A modality without a mean stays as it is.
+    limit: largest distance from the mean, in standard deviations of a dimension.
+    spread: the standard deviations (d,) after scaling, where all dimensions of a modality have one factor. Empty: they are 1.
     """
 
     mean: Mapping[str, Float[Tensor, "_"]]
     factor: Mapping[str, Float[Tensor, "_"]]
     limit: float = math.inf
-
-    @property
-    def per_modality(self) -> bool:
-        """Whether all dimensions of a modality have one factor, constant ones (factor 0) apart."""
-        return bool(self.factor) and all(len(f[f > 0].unique()) <= 1 for f in self.factor.values())
+    spread: Mapping[str, Float[Tensor, "_"]] = field(default_factory=dict)
 
     def __call__(self, m: str, x: Float[Tensor, "n T d"], observed: Bool[Tensor, "n T"]) -> Float[Tensor, "n T d"]:
         if m not in self.mean:
             return x
-        scaled = ((x - self.mean[m]) * self.factor[m]).clamp(-self.limit, self.limit)
+        bound = self.limit * self.spread.get(m, torch.ones_like(self.factor[m]))
+        scaled = ((x - self.mean[m]) * self.factor[m]).clamp(-bound, bound)
         return scaled.masked_fill(~observed[..., None], 0)
 
 

@@ -23,6 +23,7 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 _FORMAT = 1
 _FIELDS = ("format", "system", "arguments", "dims", "task", "outputs", "label_names", "limit", "metrics", "versions")
 _MAX_CARD_BYTES = 2**24
+_SCALING = ("mean", "factor", "spread")  # parts of a Scaling with one tensor per modality
 _RENAMED = {"clip": "clamp"}  # arguments whose name has changed since 0.1.0
 _DROPPED = {"admc": ("balanced", "weight")}  # arguments and tensors of 0.1.0 that had a meaning in training alone
 
@@ -120,7 +121,8 @@ def save(
         "data": {"name": data.name, "fingerprint": data.fingerprint, "features": data.provenance.get("features")},
     }
     tensors = {f"system.{k}": v for k, v in system.state_dict().items()}
-    tensors |= {f"mean.{m}": v for m, v in scaling.mean.items()} | {f"factor.{m}": v for m, v in scaling.factor.items()}
+    for part in _SCALING:
+        tensors |= {f"{part}.{m}": v for m, v in getattr(scaling, part).items()}
     with files.replacing(folder / WEIGHTS) as temporary:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary)
     files.write(folder / CARD, json.dumps(card, indent=1))  # last, because a folder without a card is no model
@@ -148,9 +150,9 @@ def load(folder: Path | str) -> Saved:
         system.load_state_dict({k: v for k, v in state.items() if k not in dropped})
     except RuntimeError as e:
         raise DataError(f"{folder / WEIGHTS}: does not fit {folder / CARD}: {e}") from e
-    parts = ({k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{p}.")} for p in ("mean", "factor"))
-    scaling = Scaling(*parts, float("inf") if card["limit"] is None else card["limit"])
-    for m, v in [*scaling.mean.items(), *scaling.factor.items()]:
+    parts = {p: {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{p}.")} for p in _SCALING}
+    scaling = Scaling(**parts, limit=float("inf") if card["limit"] is None else card["limit"])
+    for m, v in (item for part in parts.values() for item in part.items()):
         if v.shape != (card["dims"].get(m),):
             raise DataError(f"{folder / WEIGHTS}: scaling of {m!r} has shape {tuple(v.shape)}, not its width")
     return Saved(system, scaling, card)

@@ -139,6 +139,10 @@ def test_one_scale_per_modality_keeps_the_relations_of_its_dimensions():
         ratios = [x.std(0, correction=0)[1:] / x[:, 1].std(correction=0) for x in (before, after)]
         torch.testing.assert_close(*ratios, rtol=1e-5, atol=0)
         assert after[:, 0].abs().max() == 0 and not common.features[m][~data.observed[m]].any()
+        cut = data.standardised(limit=2, per="modality").features[m][:60][data.observed[m][:60]]
+        bound = 2 * after.std(0, correction=0)[1:]
+        torch.testing.assert_close(cut[:, 1:].double(), after[:, 1:].clamp(-bound, bound), rtol=1e-5, atol=1e-6)
+        assert (cut[:, 3].abs() > 2).any(), "a large dimension keeps what lies within its own deviations"
     assert common.provenance["derived"] == ["standardised on train, one scale per modality"]
     assert data.standardised().provenance["derived"] == ["standardised on train"]
     with pytest.raises(DataError, match="per 'frame'; choose 'dimension' or 'modality'"):

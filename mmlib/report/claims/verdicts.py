@@ -186,7 +186,7 @@ class Measured(NamedTuple):
         return f"published effect {'excluded' if excluded else 'possible'}: {size}"
 
 
-RATES = tuple(f"frames({p / 10:g})" for p in range(1, 10))
+RATES = tuple(f"frames({p / 10:g})" for p in range(1, 10, 2))
 SCOPES: Mapping[str, Callable[[Rows, str], Sequence[str]]] = {
     "missing": missing_conditions,
     "complete": lambda rows, dataset: [CORPORA[dataset].complete],
@@ -347,7 +347,7 @@ _OVER = {
     ("missing",): ", mean over the sets with missing modalities",
     ("complete",): ", complete rows",
     ("missing", "complete"): ", mean over the sets with missing modalities and on complete rows",
-    ("missing", "frames", "complete"): ", mean over the sets, over lost frames p = .1 to .9, and on complete rows",
+    ("missing", "frames", "complete"): ", mean over the sets, over lost frames p = .1, .3, .5, .7, .9, and on complete rows",
 }
 
 
