@@ -1,8 +1,9 @@
 """The checkpoint of `fit`: the settings that must agree, what is saved, and how it is read back.
 
-One file, written whole or not at all. Tensors: the weights, the best weights of the stage, the moments of Adam, the loss
-terms of the epoch and the states of the random numbers. JSON: the settings, the position and the history. The file holds
-all that later steps read, so a run that was killed ends with the same weights, bit for bit. `run` is the `_Run` of `fit`.
+One file, written whole or not at all. Tensors: the weights, the best weights of the stage, the validation logits of each
+stage, the moments of Adam, the loss terms of the epoch and the states of the random numbers. JSON: the settings, the
+position and the history. The file holds all that later steps read, so a run that was killed ends with the same weights,
+bit for bit. `run` is the `_Run` of `fit`.
 """
 
 import json
@@ -17,7 +18,7 @@ from torch import Tensor
 from mmlib.files import replacing
 
 NAME = "checkpoint.safetensors"
-_POSITION = ("stage", "epoch", "step", "terms", "falls", "since", "scores")
+_POSITION = ("stage", "epoch", "step", "terms", "falls", "since")
 SECONDS = 60.0  # from one checkpoint to the next within an epoch; there is also one after each epoch
 
 
@@ -46,6 +47,7 @@ def save(run: Any) -> None:
         return
     tensors = {f"system.{k}": v for k, v in run.system.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in run.best.items()}
+    tensors |= {f"logits.{k}": v for k, v in run.logits.items()}
     tensors |= {"log": run.log, "rng": torch.get_rng_state()}
     if run.data.device.type == "cuda":
         tensors["rng_cuda"] = torch.cuda.get_rng_state(run.data.device)
@@ -75,6 +77,7 @@ def load(run: Any) -> None:
         setattr(run, name, value)
     vars(run.history).update(history, rows=_tuples(history["rows"]), flags=_tuples(history["flags"]))
     run.log, run.best = tensors["log"], _group(tensors, "best")
+    run.logits = {stage: logits.cpu() for stage, logits in _group(tensors, "logits").items()}
     run.system.load_state_dict(_group(tensors, "system"))
     if moments := _group(tensors, "optimizer"):
         run.optimizer = run.new_optimizer(run.system.stages[run.stage])

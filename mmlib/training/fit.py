@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from mmlib import metrics, missing
 from mmlib.data.checks import SPLITS
 from mmlib.data.dataset import Dataset, View
-from mmlib.models.base import Prediction, System, task_loss
+from mmlib.models.base import System, task_loss
 from mmlib.models.yardsticks.baselines import class_weights, prior_logits
 from mmlib.training import checkpoint
 from mmlib.training.checkpoint import Diverged, TrainingError
@@ -30,6 +29,7 @@ from mmlib.training.evaluate import predictions
 _DECAYS = ("none", "linear", "plateau")
 _FALLS, _FALL = 2, 0.2
 _TOLERANCE = 0.05  # two trainings of the same network differ by about this share of what they gain over the prior
+_GROUPS = 10  # of validation rows, each left out once to see how far a difference depends on the rows
 
 
 @dataclass
@@ -39,7 +39,7 @@ class History:
     rows: (stage, epoch, split, name, value): each loss term as its mean over the steps of the epoch, and the validation score.
     flags: (stage, flag). 'limit': the best epoch lies in the last tenth of the stage's limit. 'at_prior': the stage never
     beat the prior on validation. 'below_part': a fusion stage ends worse on validation than a stage of one of its parts, by
-    more than a twentieth of what the part gains over the prior.
+    more than a twentieth of what the part gains over the prior and more than twice the standard error over rows.
     metric, best_epoch, best_score: of the weights that the last stage ends with. seconds: wall time of all epochs. steps:
     optimiser steps.
     """
@@ -143,8 +143,9 @@ class _Run:
         self.options, self.history = options, History(options.monitor)
         self.stage, self.epoch, self.step = 0, 0, 0
         self.falls, self.since = 0, 0  # of 'plateau': how often the learning rate fell, and the epoch of the last time
-        self.scores: dict[str, float] = {}  # best validation score of each finished stage
         self.best: dict[str, Tensor] = {}
+        # Logits of the validation rows at the best epoch of each stage, for stages that validation can score.
+        self.logits: dict[str, Tensor] = {}
         self.terms: list[str] = []
         self.log = torch.zeros(0)  # (steps, terms) of the epoch
         self.optimizer: torch.optim.Adam | None = None
@@ -166,7 +167,7 @@ class _Run:
         self.valid_protocol.observed(self.data, "valid", self.options.seed)
         any(self._validate(stage) is not None for stage in stages)
         constant = prior_logits(self.data.view("train")).cpu()
-        self.prior = self._score([Prediction(constant.expand(len(self.data.rows("valid")), -1))])
+        self.prior = self._score(constant.expand(len(self.data.rows("valid")), -1))
         silent = {} if progress else {"disable": True}  # without `disable` the variable TQDM_DISABLE decides
         with tqdm(total=sum(epochs.values()), initial=self._epochs(), unit="epoch", leave=False, **silent) as bar:
             while self.stage < len(stages):
@@ -232,12 +233,14 @@ class _Run:
         history, stop = self.history, False
         for name, value in zip(self.terms, self.log.mean(0).tolist()):
             history.rows.append((stage, self.epoch, "train", name, value))
-        value = self._validate(stage)
-        if value is not None:
+        logits = self._validate(stage)
+        if logits is not None:
+            value = self._score(logits)
             history.rows.append((stage, self.epoch, "valid", history.metric, value))
             if not self.best or better(history.metric, value, history.best_score):
                 history.best_epoch, history.best_score = self.epoch, value
                 self.best = {k: v.clone() for k, v in self.system.state_dict().items()}
+                self.logits[stage] = logits
             stop = self._out_of_patience()
         self.epoch, self.step = (self.options.epochs[stage] if stop else self.epoch + 1), 0
         checkpoint.save(self)
@@ -255,20 +258,29 @@ class _Run:
         return False
 
     def _flag(self, stage: str) -> None:
-        history, scores = self.history, self.scores
-        scores[stage] = history.best_score
+        history = self.history
         if history.best_epoch + 1 > 0.9 * self.options.epochs[stage]:
             history.flags.append((stage, "limit"))
         if not better(history.metric, history.best_score, self.prior):
             history.flags.append((stage, "at_prior"))
-        for part in (part for part in self.system.parts_of(stage) if part in scores):
-            allowed = scores[part] - _TOLERANCE * (scores[part] - self.prior)
-            if better(history.metric, scores[part], self.prior) and better(history.metric, allowed, history.best_score):
-                history.flags.append((stage, "below_part"))
-                break
+        if any(self._is_below(stage, part) for part in self.system.parts_of(stage) if part in self.logits):
+            history.flags.append((stage, "below_part"))
 
-    def _validate(self, stage: str) -> float | None:
-        """The monitored score after an epoch of this stage; None for a stage that validation cannot score."""
+    def _is_below(self, stage: str, part: str) -> bool:
+        """Whether a finished stage is worse than one of its parts by more than two trainings, and other rows, would differ."""
+        metric, logits = self.history.metric, (self.logits[stage], self.logits[part])
+        own, of_part = map(self._score, logits)
+        if not better(metric, of_part, self.prior):
+            return False
+        if not better(metric, of_part - _TOLERANCE * (of_part - self.prior), own):
+            return False
+        # The jackknife's standard error; rows of one group differ by _GROUPS, so neighbours are in different groups.
+        rest = [torch.arange(len(logits[0])) % _GROUPS != group for group in range(_GROUPS)]
+        differences = torch.tensor([self._score(logits[1], rows) - self._score(logits[0], rows) for rows in rest])
+        return abs(of_part - own) > 2 * float(differences.std(correction=0)) * math.sqrt(_GROUPS - 1)
+
+    def _validate(self, stage: str) -> Tensor | None:
+        """The logits (n, C) of the validation rows after an epoch of this stage; None where validation cannot score it."""
         protocol = self.valid_protocol if stage == self.system.stages[-1] else self.protocol
         predict = partial(self.system.predict_in, stage)
         # A prediction that depends on the other rows of its batch needs batches as large as in training.
@@ -278,14 +290,14 @@ class _Run:
         if first is None:
             parts.close()
             return None
-        return self._score(itertools.chain([first], parts))
+        return torch.cat([part.logits.cpu() for part in itertools.chain([first], parts)])
 
-    def _score(self, parts: Iterable[Prediction]) -> float:
-        """The monitored score of predictions for the validation rows."""
-        logits, target = torch.cat([p.logits for p in parts]), self.data.target[self.data.rows("valid")]
+    def _score(self, logits: Tensor, rows: Tensor | slice = slice(None)) -> float:
+        """The monitored score of logits for the validation rows, or for some of them."""
+        target = self.data.target[self.data.rows("valid")].cpu()[rows]
         if self.history.metric == "loss":
-            return float(task_loss(logits.to(target.device), target, self.data.task))
-        scores = metrics.score(self.data.task, logits, target)
+            return float(task_loss(logits[rows], target, self.data.task))
+        scores = metrics.score(self.data.task, logits[rows], target)
         if self.history.metric not in scores:
             raise TrainingError(f"monitor {self.history.metric!r} is not one of loss, {', '.join(scores)}")
         return scores[self.history.metric]
