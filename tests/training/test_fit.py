@@ -124,7 +124,9 @@ def test_a_fusion_stage_is_below_its_part_only_beyond_the_noise_of_the_rows(lost
     part, fusion = (torch.zeros(200, dtype=torch.bool) for _ in range(2))
     part[order[:140]] = True
     fusion[order[lost : 140 + won]] = True
-    run.logits = {k: torch.where(right[:, None], wrong.roll(-1, 1), wrong) for k, right in {"p": part, "f": fusion}.items()}
+    run.logits = {
+        k: torch.where(right[:, None], wrong.roll(-1, 1), wrong) for k, right in {"p": part, "f": fusion}.items()
+    }
     run.prior = 0.25
     assert run._score(run.logits["p"]) == pytest.approx(0.7, abs=0.02) and run._is_below("f", "p") == below
 

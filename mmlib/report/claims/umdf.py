@@ -76,8 +76,8 @@ def _slowly(case: Case) -> Judgement:
         return Measured(against(change(UMDF), {DROPOUT: change((DROPOUT, ""))}, metric))
 
     return verdicts.poll(
-        case, f"From p = 0 to the mean over p = .1, .3, .5, .7, .9 UMDF loses less than {DROPOUT} by", (*MOSI, SYNTHETIC), measure,
-        {"frames": verdicts.SCOPES["frames"]},
+        case, f"From p = 0 to the mean over p = .1, .3, .5, .7, .9 UMDF loses less than {DROPOUT} by", (*MOSI, SYNTHETIC),
+        measure, {"frames": verdicts.SCOPES["frames"]},
     )  # fmt: skip
 
 

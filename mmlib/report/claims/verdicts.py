@@ -347,7 +347,11 @@ _OVER = {
     ("missing",): ", mean over the sets with missing modalities",
     ("complete",): ", complete rows",
     ("missing", "complete"): ", mean over the sets with missing modalities and on complete rows",
-    ("missing", "frames", "complete"): ", mean over the sets, over lost frames p = .1, .3, .5, .7, .9, and on complete rows",
+    (
+        "missing",
+        "frames",
+        "complete",
+    ): ", mean over the sets, over lost frames p = .1, .3, .5, .7, .9, and on complete rows",
 }
 
 
