@@ -98,7 +98,9 @@ def _pays(case: Case) -> Judgement:
 
     return verdicts.poll(
         case, "Gain of simulation over zeros in the same network, mean over the patterns with something missing, trained "
-        "under the same pattern and trained on complete films", FILMS, measure, dict.fromkeys(trained, missing_conditions),
+        "under the same pattern and trained on complete films", FILMS, measure,
+        # Most data sets were trained under fewer patterns than they were tested under.
+        {how: lambda rows, dataset, part=part: missing_conditions(part(rows), dataset) for how, part in trained.items()},
     )  # fmt: skip
 
 
