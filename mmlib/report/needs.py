@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mmlib.report.headroom import has_vote
-from mmlib.report.rows import Rows, corpus, matched, missing_conditions
+from mmlib.report.rows import Rows, corpus, matched, missing_conditions, trained_complete
 
 
 class Need(NamedTuple):
@@ -17,9 +17,18 @@ class Need(NamedTuple):
 def _headroom(rows: Rows, dataset: str, conditions: Sequence[str]) -> str:
     # Complete rows lack nothing: what their other modalities add shows where those are missing.
     left = [c for c in conditions if c != corpus(dataset).complete] or missing_conditions(rows, dataset)
-    # SIM-C's systems are trained under several conditions; its paper trains under that of the test.
-    can_gain, reason = has_vote(matched(rows) if (rows["paper"] == "simc").all() else rows, dataset, left)
+    if (rows["paper"] == "simc").all():
+        rows = _trained_once(rows, dataset, left)
+    can_gain, reason = has_vote(rows, dataset, left)
     return "" if can_gain else reason
+
+
+def _trained_once(rows: Rows, dataset: str, conditions: Sequence[str]) -> Rows:
+    """SIM-C's systems are trained under several conditions: the rows of those trained under that of the test, as in its
+    paper, or on complete rows, where not every condition was trained under."""
+    own = matched(rows)
+    trained = own.loc[own["dataset"] == dataset, "condition"]
+    return own if set(conditions) <= set(trained) else trained_complete(rows)
 
 
 def _static(rows: Rows, dataset: str, conditions: Sequence[str]) -> str:
