@@ -89,6 +89,7 @@ class Dataset:
     split: (N,) of train, valid, test. ids: (N,) unique.
     group, order, speaker, fold: optional (N,) arrays: dialogue or video, position in it, speaker, cross-validation fold.
     provenance: where the data come from and what the features are.
+    scaling: how `standardised` or `scaled` changed the features of the rows as they were read; None: not at all.
 
     A Dataset never changes: methods such as `subset` return a new one.
     Raises DataError for anything that would make a later number meaningless.
@@ -107,6 +108,7 @@ class Dataset:
     speaker: np.ndarray | None = None
     fold: np.ndarray | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    scaling: "Scaling | None" = None
 
     def __post_init__(self) -> None:
         check_dataset(self)
@@ -308,14 +310,10 @@ class Dataset:
         per: 'modality' divides all dimensions of a modality by one number, the root of their mean variance, so that small
         dimensions stay small. Principal components of little variance, for example, are noise that 'dimension' would make as
         large as the signal.
-        Absent modalities and padding stay exactly zero. Raises DataError where the data are memory-mapped, and for another
-        value of `per`.
+        Absent modalities and padding stay exactly zero. The result carries its `scaling`, and so does a model that is trained
+        with it and saved. Raises DataError where the data are scaled already or memory-mapped, and for another value of `per`.
         """
-        return self.scaled(self.scaling(limit, but, per))
-
-    def scaling(self, limit: float = math.inf, but: tuple[str, ...] = (), per: str = "dimension") -> "Scaling":
-        """The means and factors that `standardised` uses, which other rows can be scaled with as well."""
-        check_modalities(self.modalities, but, f"{self.where}: Dataset.scaling")
+        check_modalities(self.modalities, but, f"{self.where}: Dataset.standardised")
         if per not in ("dimension", "modality"):
             raise DataError(f"{self.where}: standardised per {per!r}; choose 'dimension' or 'modality'")
         mean, factor, spread = {}, {}, {}
@@ -334,15 +332,18 @@ class Dataset:
             mean[m], factor[m] = centre.float(), torch.where(varies, 1 / scale, 0).float()
             if per == "modality":
                 spread[m] = torch.where(varies, std / scale, 1).float()
-        return Scaling(mean, factor, limit, spread)
+        return self.scaled(Scaling(mean, factor, limit, spread))
 
     def scaled(self, scaling: "Scaling") -> "Dataset":
+        """The features scaled as those of another Dataset, of its attribute `scaling`."""
+        if self.scaling is not None:
+            raise DataError(f"{self.where}: the features are scaled already; scale those of the Dataset as it was read")
         features = {m: scaling(m, x, self.observed[m]) for m, x in self.features.items()}
         note = "standardised on train" + (", one scale per modality" if scaling.spread else "")
         note += f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else ""
         but = [m for m in self.modalities if m not in scaling.mean and bool(self.present[m][self.rows("train")].any())]
         note += f", but for {' and '.join(but)}" if but else ""
-        return replace(self, features=features, provenance=self._derived(note))
+        return replace(self, features=features, provenance=self._derived(note), scaling=scaling)
 
     def to(self, device: torch.device | str) -> "Dataset":
         if torch.device(device) == self.device:

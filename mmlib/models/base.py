@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
-from mmlib.data.dataset import Batch, Dataset, View
+from mmlib.data.dataset import Batch, Dataset, Scaling, View
 
 TRAITS = {
     "batch_dependent": "a prediction depends on the other rows of its batch",
@@ -45,9 +45,11 @@ class System(nn.Module):
     State changed by hooks must be parameters or buffers. On resume only `prepare` is called again.
     class_weight: (C,), the weights of the classes in `task_loss`, None for equal ones. A setting of the training, the same
     for all systems of a study, so it is not part of the state.
+    fitted_to: the scaling of the data that `training.fit` got (None: unscaled); not there before `fit`.
     """
 
     class_weight: Float[Tensor, "C"] | None = None
+    fitted_to: Scaling | None
     stages: tuple[str, ...] = ("main",)
     grid: Mapping[str, tuple[Any, ...]] = {}
     batch_dependent = stochastic = needs_complete_training = False

@@ -91,12 +91,12 @@ def save(
     system: System,
     data: Dataset,
     folder: Path | str,
-    scaling: Scaling | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
     """Writes a trained system into a folder, completely or not at all, and returns the folder.
 
-    data: the training data. scaling: the standardisation that `data` went through, if any. metrics: stored in the card.
+    The scaling of the data that the system was trained with is saved, too, so that `Saved.predict` takes rows as they are
+    read. data: what it was trained with, for names and labels. metrics: stored in the card.
 
     Raises DataError if the folder already contains a model or the system is not one of MODELS.
     """
@@ -106,7 +106,8 @@ def save(
         raise DataError(f"{type(system).__name__} is not in mmlib.models.MODELS, so it could not be loaded again")
     if (folder / CARD).exists():
         raise DataError(f"{folder / CARD} exists; a saved model is never overwritten, choose another folder")
-    scaling = scaling or Scaling({}, {})
+    # What `fit` saw decides: `data` may be the same rows before or after they were standardised.
+    scaling = getattr(system, "fitted_to", data.scaling) or Scaling({}, {})
     card = {
         "format": _FORMAT,
         "system": names[0],
@@ -122,7 +123,7 @@ def save(
     }
     tensors = {f"system.{k}": v for k, v in system.state_dict().items()}
     for part in _SCALING:
-        tensors |= {f"{part}.{m}": v for m, v in getattr(scaling, part).items()}
+        tensors |= {f"{part}.{m}": v for m, v in getattr(scaling, part).items() if m in system.dims}
     with files.replacing(folder / WEIGHTS) as temporary:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary)
     files.write(folder / CARD, json.dumps(card, indent=1))  # last, because a folder without a card is no model

@@ -132,6 +132,7 @@ def fit(
     with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         run.train(progress)
     system.eval()
+    system.fitted_to = data.scaling
     return run.history
 
 

@@ -116,6 +116,17 @@ def test_standardised_uses_observed_train_frames_and_keeps_zeros():
     assert abs(float(data.features["text"][2, 0, 0]) - expected) < 1e-5
 
 
+def test_what_is_scaled_says_so_and_is_not_scaled_again():
+    raw = small()
+    data = raw.standardised()
+    assert raw.scaling is None and set(data.scaling.mean) == {"image", "text"}
+    again = raw.scaled(data.scaling)
+    assert again.fingerprint == data.fingerprint and again.provenance == data.provenance
+    for change in (data.standardised, lambda: data.scaled(data.scaling)):
+        with pytest.raises(DataError, match="the features are scaled already"):
+            change()
+
+
 def test_standardised_values_are_cut_at_the_limit():
     data = synthetic.like("mosi", dim=4, length=3).sample({"train": 50, "valid": 2, "test": 2})
     free, cut = data.standardised(), data.standardised(limit=1.5)

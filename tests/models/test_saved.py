@@ -10,6 +10,7 @@ import torch
 
 from mmlib import synthetic
 from mmlib.data.checks import DataError
+from mmlib.data.dataset import Scaling
 from mmlib.models.catalogue import MODELS
 from mmlib.models.saved import load, save
 from mmlib.training.evaluate import predict
@@ -47,10 +48,9 @@ def test_every_model_has_a_case():
 
 @pytest.mark.parametrize("name", CASES)
 def test_raw_rows_get_the_predictions_of_standardised_rows(name, films, tmp_path):
-    scaling = films.scaling(2.0, per="modality" if name == "fill" else "dimension")
-    data = films.scaled(scaling)
+    data = films.standardised(2.0, per="modality" if name == "fill" else "dimension")
     system = trained(name, data)
-    save(system, data, tmp_path / "model", scaling, {"map": 0.5})
+    save(system, data, tmp_path / "model", {"map": 0.5})
     again = load(tmp_path / "model")
     test = films.rows("test")
     features = {m: x[test] for m, x in films.features.items()}
@@ -160,10 +160,28 @@ def test_damaged_folders(films, tmp_path):
         load(tmp_path / "nowhere")
 
 
+def test_save_carries_the_scaling_that_training_saw_whatever_it_is_given(films, tmp_path):
+    """The README's way: standardise, fit, save, load, predict on rows as they are read."""
+    raw = replace(films, features={m: 30 * x + 4 for m, x in films.features.items()})
+    raw = replace(raw, features={m: x * raw.observed[m][..., None] for m, x in raw.features.items()})
+    data, test = raw.standardised(), raw.rows("test")
+    system = trained("fill", data)
+    new = {m: x[test] for m, x in raw.features.items()}
+    for given in (data, raw, data.only("text", "image")):
+        again = load(save(system, given, tmp_path / given.fingerprint[:8]))
+        torch.testing.assert_close(again.predict(new), predict(system, data, "complete").logits.sigmoid())
+    unscaled = load(save(trained("fill", raw), data, tmp_path / "unscaled"))
+    assert not unscaled.scaling.mean
+
+
+def test_the_scaling_of_a_modality_that_was_left_out_is_not_saved(films, tmp_path):
+    text = films.standardised().only("text")
+    assert set(load(save(trained("fill", text), text, tmp_path / "text")).scaling.mean) == {"text"}
+
+
 def test_a_scaling_of_another_width_is_an_error(films, tmp_path):
-    scaling = films.scaling()
-    wrong = replace(scaling, mean={"text": torch.zeros(3)}, factor={"text": torch.ones(3)})
-    save(MODELS["fill"].for_data(films), films, tmp_path, wrong)
+    wrong = Scaling({"text": torch.zeros(3)}, {"text": torch.ones(3)})
+    save(MODELS["fill"].for_data(films), replace(films, scaling=wrong), tmp_path)
     with pytest.raises(DataError, match=r"scaling of 'text' has shape \(3,\), not its width"):
         load(tmp_path)
 
