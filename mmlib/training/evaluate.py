@@ -8,6 +8,7 @@ from torch import Tensor
 from mmlib import metrics, missing
 from mmlib.data.dataset import Batch, Dataset
 from mmlib.models.base import Prediction, System
+from mmlib.training.threads import threads_for
 
 
 def pick_device(name: str) -> torch.device:
@@ -70,7 +71,7 @@ def predictions(
     system.eval()
     try:
         for batch in view.batches(batch_size):
-            with torch.no_grad():
+            with torch.no_grad(), threads_for(system, data.device):
                 prediction = predict(batch)
             yield prediction
     finally:

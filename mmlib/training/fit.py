@@ -6,6 +6,7 @@ All choices are made on the validation split. Of the test split `fit` reads one 
 import hashlib
 import itertools
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,8 @@ from mmlib.models.yardsticks.baselines import class_weights, prior_logits
 from mmlib.training import checkpoint
 from mmlib.training.checkpoint import Diverged, TrainingError
 from mmlib.training.evaluate import predictions
+from mmlib.training.plan import Plan
+from mmlib.training.threads import threads_for
 
 _DECAYS = ("none", "linear", "plateau")
 _FALLS, _FALL = 2, 0.2
@@ -101,6 +104,8 @@ def fit(
 ) -> History:
     """Trains a system with Adam through all its stages; the system ends with the weights of the best validation score.
 
+    After the first steps a line says how many can come and how long they take (not with progress=False).
+    A small network is trained by one thread, see `threads.threads_for`.
     protocol: the missingness in training. valid_protocol: the missingness in the validation of the last stage (None: the same).
     epochs, lr: one number for all stages, or one per stage; a stage of several parts ("itfn text") goes by its first word.
     steps: the limit of every stage in optimiser steps, rounded up to whole epochs (None: `epochs` is the limit).
@@ -129,8 +134,9 @@ def fit(
     if data.task == "multiclass":
         _check_classes(data)
     run = _Run(system, data, protocol, valid_protocol, options, folder)
-    with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
-        run.train(progress)
+    devices = [data.device] if data.device.type == "cuda" else []
+    with threads_for(system, data.device) as alone, torch.random.fork_rng(devices=devices):
+        run.train(progress, alone)
     system.eval()
     system.fitted_to = data.scaling
     return run.history
@@ -150,10 +156,12 @@ class _Run:
         self.terms: list[str] = []
         self.log = torch.zeros(0)  # (steps, terms) of the epoch
         self.optimizer: torch.optim.Adam | None = None
+        self.plan: Plan | None = None
         self.file = Path(folder) / checkpoint.NAME if folder is not None and system.stages else None
         self._view: View | None = None
 
-    def train(self, progress: bool) -> None:
+    def train(self, progress: bool, alone: bool) -> None:
+        """alone: whether one thread was chosen for the user, which is said once."""
         stages, epochs = self.system.stages, self.options.epochs
         if self.options.balanced and self.data.task == "multiclass":
             self.system.class_weight = class_weights(self.data.view("train"))
@@ -171,6 +179,8 @@ class _Run:
         self.prior = self._score(constant.expand(len(self.data.rows("valid")), -1))
         silent = {} if progress else {"disable": True}  # without `disable` the variable TQDM_DISABLE decides
         with tqdm(total=sum(epochs.values()), initial=self._epochs(), unit="epoch", leave=False, **silent) as bar:
+            if not bar.disable:
+                self.plan = Plan(self.system, {stage: epochs[stage] for stage in stages[self.stage :]}, alone)
             while self.stage < len(stages):
                 self._train_stage(stages[self.stage], bar)
         checkpoint.save(self)
@@ -204,6 +214,8 @@ class _Run:
         while self.step < len(batches):
             self._train_step(stage, view, batches)
             self.step += 1
+            if self.plan and (line := self.plan.line(stage, self.step, len(batches))):
+                tqdm.write(line, file=sys.stderr)
             if self.file is not None and time.perf_counter() - started > checkpoint.SECONDS:
                 self._check_finite(stage, view, batches)
                 self.history.seconds += time.perf_counter() - started

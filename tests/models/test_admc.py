@@ -612,3 +612,17 @@ def test_joint_encoders_are_trained_together_then_frozen(clips):
     with torch.no_grad():
         logits = system.predict_in("joint", batch).logits
     assert metrics.score("multiclass", logits, batch.target)["ua"] == pytest.approx(values.max())
+
+
+def test_sizes_that_are_not_given_follow_the_data():
+    many = {m: Modality(4) for m in "abcdef"}
+    few = synthetic.draw("multiclass", many, latent=2, prevalence={"no": 0.5, "yes": 0.5}).sample(
+        {"train": 40, "valid": 20, "test": 20}
+    )
+    system = ADMC.for_data(few)
+    assert system.stages == (*(f"itfn {m}" for m in many), "adn", "mf shared", "mf enhanced")
+    assert sum(p.numel() for p in system.parameters()) < 10**6 and system.adn.sampler == "ddim"
+    assert system.arguments["d"] == 64, "a saved model knows its sizes"
+    assert ADMC.for_data(few, fusion="scenario").arguments["fusion"] == "scenario"
+    official = ADMC.for_data(few, variant="official", d=8, fusion_heads=2)
+    assert official.adn.sampler == "ddpm" and official.arguments["d"] == 8

@@ -34,13 +34,14 @@ noise as DDPM does with eta = 1 and none with eta = 0.
 """
 
 import itertools
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmlib.data.checks import DataError
-from mmlib.data.dataset import Batch, View
+from mmlib.data.dataset import Batch, Dataset, View
 from mmlib.files import fingerprint
 from mmlib.missing.patterns import all_patterns, availability, within
 from mmlib.models.admc.diffusion import _CHUNK, VARIANTS, Tokens
@@ -49,6 +50,8 @@ from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import LSTMPool, TextCNN, TransformerEncoder, mlp
 
 _HEAD = 128
+_FEW_ROWS = 5000
+_FEW_MODALITIES = 3
 
 
 class ADMC(System):
@@ -58,10 +61,26 @@ class ADMC(System):
     adn=False is "w/o ADN". fusion: 'scenario' or 'shared'.
     Stages: "itfn text", "itfn audio", ... (or "joint"), "adn", then "mf text", ..., "mf text+audio", ..., "mf enhanced", or
     "mf shared". Validation hides what a scenario lacks, so its protocol should be complete.
-    With a single modality there is nothing to generate: the stages are itfn and mf.
+    With a single modality there is nothing to generate: the stages are itfn and mf. `for_data` chooses sizes by the data.
     """
 
     grid = {"dropout": (0.1, 0.3)}
+
+    @classmethod
+    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "ADMC":
+        """As `System.for_data`; the constructor has the paper's sizes, here those that are not given follow the data.
+
+        Up to 5,000 training rows: d = 64, 2 layers of 4 heads and 25 steps of DDIM in the diffusion, 1 layer in the fusion.
+        Above three modalities, which have more than 7 sets: fusion = 'shared'.
+        """
+        sizes: dict[str, Any] = {"fusion": "shared"} if len(data.modalities) > _FEW_MODALITIES else {}
+        if len(data.rows("train")) <= _FEW_ROWS:
+            sizes |= {"d": 64, "fusion_layers": 1}
+            if arguments.get("adn", True) and len(data.modalities) > 1:
+                sizes |= {"layers": 2, "heads": 4} | (
+                    {} if arguments.get("variant") == "official" else {"sampler": "ddim"}
+                )
+        return super().for_data(data, seed, **{**sizes, **arguments})
 
     def __init__(
         self, dims: dict[str, int], task: str, outputs: int, *, d: int = 256, encoders: str = "itfn",
