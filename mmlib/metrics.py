@@ -13,7 +13,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, mean_absolute_error, recall_score
 from torch import Tensor
 
-from mmlib.data.checks import TASKS
+from mmlib.names import TASKS
 
 PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
 """Per task the metric that is reported first; `better` knows whether high or low values win."""

@@ -21,9 +21,9 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from mmlib.data.checks import SPLITS, TASKS, DataError
 from mmlib.data.corpora import IEMOCAP_EMOTIONS, MINTREC_INTENTS, MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.data.dataset import Dataset
+from mmlib.names import SPLITS, TASKS, DataError
 
 _HARDLY = 6.0  # blur of a latent that a modality hardly shows, relative to that of a clear one
 

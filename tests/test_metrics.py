@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from mmlib.data.checks import TASKS
 from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.metrics import PRIMARY, better, replicates, resamples, score
+from mmlib.names import TASKS
 from mmlib.report.intervals import corrected_interval
 from mmlib.report.paper_metrics import flattened_f1_micro, least_f1_samples, relative_error
 

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from mmlib.data.checks import SPLITS, DataError, field_error
+from mmlib.data.checks import field_error
 from mmlib.data.dataset import Dataset
 from mmlib.files import replacing
+from mmlib.names import SPLITS, DataError
 
 MAX_BYTES = 64 * 2**30  # uncompressed size of a whole archive
 
@@ -103,6 +104,8 @@ def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
     path, where = Path(path), data.where
     if path.exists():
         raise DataError(f"{path}: exists already; remove it or choose another name")
+    for split in SPLITS:
+        data.rows(split)  # one without rows raises
     meta = json.dumps(_meta(data), default=str)
     _parse_meta(where, meta)
     small = {"meta": np.array(meta)}

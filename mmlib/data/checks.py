@@ -7,14 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TASKS = ("regression", "multiclass", "multilabel", "multibinary")
-SPLITS = ("train", "valid", "test")
+from mmlib.names import SPLITS, TASKS, DataError, suggest
+
 _CHUNK_BYTES = 2**26
 COLUMN_KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold": "i"}
-
-
-class DataError(ValueError):
-    """Data cannot be used as they are. The message names the file, the field, the row and the remedy."""
 
 
 def field_error(
@@ -29,7 +25,7 @@ def check_modalities(names: tuple[str, ...], requested: tuple[str, ...], where: 
     """Raises DataError unless every requested modality is one of the names."""
     for m in requested:
         if m not in names:
-            raise DataError(f"{where}: no modality {m!r}; there are {', '.join(names)}")
+            raise DataError(f"{where}: no modality {m!r}; there are {', '.join(names)}{suggest(m, names)}")
 
 
 def chunk_rows(x: Tensor) -> int:
@@ -98,8 +94,9 @@ def _check_features(data: Any, fail) -> None:
 
 def _check_splits(data: Any, fail) -> None:
     for row in np.flatnonzero(~np.isin(data.split, SPLITS))[:1]:
-        fail("split", f"{str(data.split[row])!r} is not one of {', '.join(SPLITS)}; rename it", int(row))
-    for split in SPLITS:
+        near = suggest(str(data.split[row]), SPLITS)
+        fail("split", f"{str(data.split[row])!r} is not one of {', '.join(SPLITS)}; rename it{near}", int(row))
+    for split in () if data.partial else SPLITS:
         if not (data.split == split).any():
             fail("split", f"no row has the split {split!r}; every split needs rows")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mmlib.data.checks import COLUMN_KINDS, SPLITS, DataError, check_dataset, check_modalities, chunk_rows
+from mmlib import arrays, describe
+from mmlib.data.checks import COLUMN_KINDS, check_dataset, check_modalities, chunk_rows, field_error
+from mmlib.names import SPLITS, DataError, suggest
 
 Mask = Mapping[str, Bool[Tensor, "n _"]]
 
@@ -89,6 +91,7 @@ class Dataset:
     split: (N,) of train, valid, test. ids: (N,) unique.
     group, order, speaker, fold: optional (N,) arrays: dialogue or video, position in it, speaker, cross-validation fold.
     provenance: where the data come from and what the features are.
+    partial: whether valid or test may be without rows, as in a slice.
     scaling: how `standardised` or `scaled` changed the features of the rows as they were read; None: not at all.
 
     A Dataset never changes: methods such as `subset` return a new one.
@@ -109,12 +112,66 @@ class Dataset:
     fold: np.ndarray | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scaling: "Scaling | None" = None
+    partial: bool = False
 
     def __post_init__(self) -> None:
         check_dataset(self)
 
+    @classmethod
+    def from_arrays(
+        cls, X: Any, y: Any, *, modalities: Mapping[str, Any] | None = None, observed: Mapping[str, Any] | None = None,
+        task: str | None = None, label_names: Sequence[str] | None = None, ids: Any = None, split: Any = None,
+        valid: float = 0.15, test: float = 0.15, seed: int = 0, group: Any = None, order: Any = None,
+        speaker: Any = None, fold: Any = None, name: str = "arrays",
+    ) -> "Dataset":  # fmt: skip
+        """A Dataset from arrays of numpy, pandas or torch, or from lists.
+
+        X: modality -> (n, d), or (n, T, d) for sequences; or one table whose columns `modalities` groups, such as
+        {"image": ["r", "g", "b"], "text": slice(3, 51)}. A row of NaN is a missing modality; the frames of zeros at the end
+        of a sequence are padding. observed: modality -> (n,) or (n, T), True where that rule is wrong or not enough.
+        y: (n,) classes (text, whole numbers) or values (floats); (n, C) of 0 and 1 or n lists of names for several labels.
+        task: 'regression', 'multiclass', 'multilabel' or 'multibinary'; by default what y looks like.
+        split: 'train', 'valid' or 'test' of each row; by default drawn by `seed` with the shares `valid` and `test`,
+        stratified by class, or with each group in one split; test = 0 draws no test rows.
+        ids: unique names of the rows, by default their numbers. group, order, speaker, fold: as in Dataset.
+        Raises DataError, which names the argument, the row and the remedy.
+        """
+        features, masks = arrays.parts_of(X, modalities, observed)
+        arrays.warn_of_zeros(features, masks)
+        n = len(next(iter(features.values())))
+        task, target, names = arrays.labels_of(y, task, label_names)
+        if len(target) != n:
+            raise DataError(f"y: has {len(target)} rows, X has {n}; give one label for each row of X")
+        given = {"group": group, "order": order, "speaker": speaker, "fold": fold}
+        columns = {k: arrays.column_of(k, v, n, COLUMN_KINDS[k]) for k, v in given.items()}
+        if split is None:
+            split = arrays.drawn_split(task, target, names, columns["group"], valid, test, seed)
+        return cls(
+            name, task, features, masks, target, arrays.split_of(split, n),
+            np.arange(n).astype(str) if ids is None else arrays.column_of("ids", ids, n, "U"), names, **columns,
+            provenance={"name": name, "source": "arrays"}, partial=test == 0,
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, key: str | slice) -> Any:
+        """data["text"]: the features (N, T, d) of a modality. data[:100]: a Dataset of these rows."""
+        if isinstance(key, slice):
+            rows = torch.arange(len(self), device=self.device)[key]
+            return replace(self, partial=True).subset(
+                rows, f"rows {key.start or 0} to {len(self) if key.stop is None else key.stop}"
+            )
+        if isinstance(key, str):
+            check_modalities(self.modalities, (key,), self.where)
+            return self.features[key]
+        raise TypeError(f"data[{key!r}]: give the name of a modality, or a slice of rows; `subset` takes row numbers")
+
+    def __repr__(self) -> str:
+        return describe.text(self)
+
+    def _repr_html_(self) -> str:
+        return describe.html(self)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -154,10 +211,15 @@ class Dataset:
         return {m: f.any(1) for m, f in self.observed.items()}
 
     def rows(self, split: str) -> Int[Tensor, "n"]:
-        """Row numbers of a split, in file order. Raises DataError for an unknown split name."""
+        """Row numbers of a split, in file order. Raises DataError for an unknown split name, and a split without rows."""
         if split not in SPLITS:
-            raise DataError(f"{self.where}: no split {split!r}; the splits are {', '.join(SPLITS)}")
-        return torch.from_numpy(np.flatnonzero(self.split == split)).to(self.device)
+            raise DataError(
+                f"{self.where}: no split {split!r}; the splits are {', '.join(SPLITS)}{suggest(split, SPLITS)}"
+            )
+        rows = np.flatnonzero(self.split == split)
+        if not len(rows):
+            raise field_error(self.where, "split", f"no row has the split {split!r}; every split needs rows")
+        return torch.from_numpy(rows).to(self.device)
 
     @property
     def where(self) -> str:

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mmlib.data.checks import DataError
 from mmlib.files import replacing
+from mmlib.names import DataError
 
 
 class Cache:

@@ -32,13 +32,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmlib.data.archive import write
-from mmlib.data.checks import SPLITS, TASKS, DataError
 from mmlib.data.dataset import Dataset
 from mmlib.encode.cache import Cache
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
 from mmlib.encode.hide import hidden
 from mmlib.encode.manifest import MODALITIES, Manifest, error_at, manifest
 from mmlib.files import sha256
+from mmlib.names import SPLITS, TASKS, DataError
 
 
 def encode(

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmlib import hub
-from mmlib.data.checks import DataError
 from mmlib.files import fingerprint
+from mmlib.names import DataError
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # without EPS, for which Pillow would run Ghostscript
 _LONGEST = 100  # ratio of the sides: a thin picture passes Pillow's limit and becomes huge when its short side grows

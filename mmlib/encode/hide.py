@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool
 
-from mmlib.data.checks import DataError
 from mmlib.encode.encoders import Encoder
 from mmlib.encode.manifest import Manifest, error_at
 from mmlib.missing import uniforms
+from mmlib.names import DataError
 
 
 def hidden(rows: Manifest, encoder: Encoder | None, rate: float, seed: int) -> tuple[Manifest, str]:

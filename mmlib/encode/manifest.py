@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmlib.data.checks import SPLITS, TASKS, DataError
+from mmlib.names import SPLITS, TASKS, DataError
 from mmlib.releases import mmimdb
 
 MODALITIES = ("text", "image", "audio")

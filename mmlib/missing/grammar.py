@@ -3,8 +3,8 @@
 import re
 from dataclasses import MISSING, fields
 
-from mmlib.data.checks import DataError
 from mmlib.missing import protocols
+from mmlib.names import DataError
 
 KINDS = {
     "complete": protocols.Complete, "available": protocols.Available, "frames": protocols.Frames,

@@ -43,9 +43,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
-from mmlib.data.checks import SPLITS, DataError, check_modalities
+from mmlib.data.checks import check_modalities
 from mmlib.data.dataset import Dataset, frame_mean
 from mmlib.missing.patterns import Observed, all_patterns, availability, choose, pattern_names, within
+from mmlib.names import SPLITS, DataError
 
 
 @dataclass(frozen=True, kw_only=True)

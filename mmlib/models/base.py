@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, Dataset, Scaling, View
+from mmlib.names import DataError
 
 TRAITS = {
     "batch_dependent": "a prediction depends on the other rows of its batch",

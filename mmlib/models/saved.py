@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmlib import files
-from mmlib.data.checks import DataError, check_modalities
+from mmlib.data.checks import check_modalities
 from mmlib.data.dataset import Batch, Dataset, Scaling
 from mmlib.models.base import System
 from mmlib.models.catalogue import MODELS
+from mmlib.names import DataError
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 _FORMAT = 1

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, View
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import SelfAttention, mlp
+from mmlib.names import DataError
 
 SIMC_CONFIGURATIONS = (
     "100_image_100_text", "100_image_20_text", "20_image_100_text",

@@ -47,11 +47,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
 from mmlib.missing.patterns import Observed, all_patterns, availability, within
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
+from mmlib.names import DataError
 
 Sequences = list[Float[Tensor, "B _ d"]]
 _BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)

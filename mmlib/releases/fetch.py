@@ -22,7 +22,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from mmlib import files
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 
 _TRIES = 5
 _PAUSE = 1.0  # seconds between two tries

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5l, h5z
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases.sequences import cannot_open
 
 MAX_BYTES = 16 * 2**30  # what the arrays read from one file may take

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mmlib.data import archive
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
 from mmlib.files import sha256
+from mmlib.names import DataError
 from mmlib.releases import mintrec, mmimdb, mmin, mmsa, mult, multibench, safe_pickle
 from mmlib.releases.fetch import RELEASES
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.data.checks import DataError
 from mmlib.data.corpora import MINTREC_INTENTS
 from mmlib.data.dataset import Dataset
+from mmlib.names import DataError
 from mmlib.releases import safe_pickle
 from mmlib.releases.sequences import dropped, repaired_rows, small_file, stacked
 

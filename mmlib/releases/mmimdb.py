@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmlib.data.checks import SPLITS, DataError
 from mmlib.data.corpora import MMIMDB_GENRES
 from mmlib.data.dataset import Dataset
+from mmlib.names import SPLITS, DataError
 from mmlib.releases.hdf5 import Hdf5
 from mmlib.releases.sequences import dropped, real_frames, repaired, small_file
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmlib.data.checks import DataError
 from mmlib.data.corpora import IEMOCAP_EMOTIONS
 from mmlib.data.dataset import Dataset
+from mmlib.names import DataError
 from mmlib.releases import hdf5
 from mmlib.releases.hdf5 import Hdf5
 from mmlib.releases.sequences import cannot_open, dropped, repaired_rows, stacked

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
+from mmlib.names import DataError
 from mmlib.releases import splits
 from mmlib.releases.splits import COVAREP, FACET, HAND_PICKED, HAND_PICKED_NOTE, MMSA_ONLY, Fields, Source, has, shape
 

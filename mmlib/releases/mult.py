@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
+from mmlib.names import DataError
 from mmlib.releases import splits
 from mmlib.releases.splits import COVAREP, FACET, GLOVE, HAND_PICKED, HAND_PICKED_NOTE, MMSA_ONLY, Source, has, shape
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 
 
 def cannot_open(file: Path, problem: OSError) -> DataError:

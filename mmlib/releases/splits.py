@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mmlib.data.checks import SPLITS, DataError
 from mmlib.data.dataset import Dataset
+from mmlib.names import SPLITS, DataError
 from mmlib.releases.sequences import real_frames, repaired
 
 Shape = tuple[int | str, ...]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from mmlib import metrics, missing
+from mmlib.cost.threads import threads_for
 from mmlib.data.dataset import Batch, Dataset
 from mmlib.models.base import Prediction, System
-from mmlib.training.threads import threads_for
 
 
 def pick_device(name: str) -> torch.device:

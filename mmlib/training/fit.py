@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmlib import metrics, missing
-from mmlib.data.checks import SPLITS
+from mmlib.cost.plan import Plan
+from mmlib.cost.threads import threads_for
 from mmlib.data.dataset import Dataset, View
 from mmlib.models.base import System, task_loss
 from mmlib.models.yardsticks.baselines import class_weights, prior_logits
+from mmlib.names import SPLITS
 from mmlib.training import checkpoint
 from mmlib.training.checkpoint import Diverged, TrainingError
 from mmlib.training.evaluate import predictions
-from mmlib.training.plan import Plan
-from mmlib.training.threads import threads_for
 
 _DECAYS = ("none", "linear", "plateau")
 _FALLS, _FALL = 2, 0.2

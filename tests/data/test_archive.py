@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmlib.data.archive import read, write
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset
+from mmlib.names import DataError
 
 README = Path(__file__).parents[2] / "data" / "README.md"
 SPLIT = ["train", "train", "train", "valid", "test"]

@@ -10,8 +10,8 @@ import torch
 
 from mmlib import synthetic
 from mmlib.data import archive, read
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Dataset, frame_mean
+from mmlib.names import DataError
 
 
 def small(**changes):

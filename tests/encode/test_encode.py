@@ -13,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 from mmlib.data.archive import read
-from mmlib.data.checks import DataError
 from mmlib.encode.encode import encode, main
 from mmlib.encode.encoders import Encoder, clip_encoders, custom, tokens
 from mmlib.encode.manifest import manifest
+from mmlib.names import DataError
 from tests.encode.conftest import WORDS
 from tests.helpers import mintrec
 

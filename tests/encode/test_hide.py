@@ -8,11 +8,11 @@ import torch
 
 from mmlib import missing
 from mmlib.data.archive import read
-from mmlib.data.checks import SPLITS, DataError
 from mmlib.encode.encode import encode, main
 from mmlib.encode.encoders import clip_encoders, custom, tokens
 from mmlib.encode.hide import hidden
 from mmlib.encode.manifest import manifest
+from mmlib.names import SPLITS, DataError
 from tests.encode.conftest import WORDS
 
 VOCABULARY = sorted({word for text in WORDS for word in text.replace(",", "").split()})

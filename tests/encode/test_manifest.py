@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmlib.data.checks import DataError
 from mmlib.encode.manifest import Manifest, manifest
+from mmlib.names import DataError
 
 CSV = "id,label,text,image,split,group\n" + "".join(
     f'{i},{i % 3},"words, {i}",{i}.png,{"train valid test".split()[i % 3]},g{i // 2}\n' for i in range(12)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmlib.data.checks import SPLITS
+from mmlib.names import SPLITS
 
 MMSA_WIDTHS = {"MOSI": (5, 20), "MOSEI": (74, 35)}
 MMSA_STEPS = {"MOSI": (375, 500), "MOSEI": (500, 500)}

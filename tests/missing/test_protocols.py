@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
 from mmlib import missing, synthetic
-from mmlib.data.checks import SPLITS, DataError
 from mmlib.missing.protocols import Rates
+from mmlib.names import SPLITS, DataError
 
 ALL = [
     "complete", "patterns", "frames(0.3)", "frames(1)", "rate(0.4)", "rate(0.4, lose=1)", "slots(0.5)",

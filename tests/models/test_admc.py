@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from mmlib import metrics, synthetic
-from mmlib.data.checks import DataError
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN, VARIANTS, Attention, ConditionalADN, ConditionalAttention, OfficialADN
 from mmlib.models.admc.noise import row_normal
 from mmlib.models.admc.row_cache import RowCache
 from mmlib.models.admc.system import ADMC, MF
 from mmlib.models.layers import LSTMPool, TextCNN
+from mmlib.names import DataError
 from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import TrainingError, fit

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mmlib import synthetic
-from mmlib.data.checks import DataError
 from mmlib.models.admc import gaussian
 from mmlib.models.admc.diffusion import ADN
 from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.names import DataError
 from mmlib.synthetic import Modality
 
 WORLD = synthetic.draw("regression", {m: Modality(3, blur=b) for m, b in (("text", 0.5), ("audio", 1.5))}, latent=2)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mmlib import synthetic
-from mmlib.data.checks import DataError
 from mmlib.files import fingerprint
 from mmlib.models.admc.row_cache import RowCache, row_contents
+from mmlib.names import DataError
 
 ROWS = [b"a" * 8, b"b" * 8, b"c" * 8]
 

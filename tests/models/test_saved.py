@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mmlib import synthetic
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Scaling
 from mmlib.models.catalogue import MODELS
 from mmlib.models.saved import load, save
+from mmlib.names import DataError
 from mmlib.training.evaluate import predict
 from mmlib.training.fit import fit
 from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_SMCIR, TINY_UMDF

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mmlib import synthetic
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
 from mmlib.models.simc import SIMC
+from mmlib.names import DataError
 from mmlib.training.fit import fit
 from tests.helpers.weights import simc_weights
 from tests.reference import simc as reference

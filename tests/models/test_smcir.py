@@ -8,8 +8,8 @@ import torch
 from sklearn.metrics import f1_score, mutual_info_score
 
 from mmlib import synthetic
-from mmlib.data.checks import DataError
 from mmlib.models.smcir import MSSE, SMCIR, detector, system
+from mmlib.names import DataError
 from mmlib.training.evaluate import evaluate, predict
 from mmlib.training.fit import fit
 

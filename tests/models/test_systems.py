@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mmlib import metrics, synthetic
-from mmlib.data.checks import DataError
 from mmlib.models.base import TRAITS
 from mmlib.models.catalogue import MODELS
 from mmlib.models.yardsticks.baselines import class_weights
 from mmlib.models.yardsticks.oracle import Oracle
+from mmlib.names import DataError
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
 from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_SMCIR, TINY_UMDF

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases.fetch import RELEASES, Release, fetch, main, releases
 
 module = importlib.import_module("mmlib.releases.fetch")  # whatever name mmlib.data may give to the function

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases.hdf5 import Hdf5
 from tests.helpers.processes import in_own_process
 

@@ -9,7 +9,7 @@ import pytest
 
 from mmlib import synthetic
 from mmlib.data.archive import write
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases.fetch import RELEASES
 from mmlib.releases.load import load
 from tests.helpers import mmin, releases

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases import mintrec
 from tests.helpers.mintrec import AUDIO, CLIPS, IDS, INTENTS, VIDEO, audio, dump, video, write
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmlib.data import corpora
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases import mmimdb
 from tests.helpers.processes import in_own_process
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases import mmin
 from tests.helpers.mmin import FILES, SHORT, UTTERANCES, features, write
 from tests.helpers.processes import in_own_process

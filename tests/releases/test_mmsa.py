@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmlib.data.archive import read, write
-from mmlib.data.checks import SPLITS, DataError
+from mmlib.names import SPLITS, DataError
 from mmlib.releases import mmsa, mult, multibench
 from tests.helpers.releases import MMSA_STEPS as STEPS
 from tests.helpers.releases import MMSA_WIDTHS as WIDTHS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmlib.data.archive import read, write
-from mmlib.data.checks import SPLITS, DataError
+from mmlib.names import SPLITS, DataError
 from mmlib.releases import mmsa, mult, multibench
 from tests.helpers.releases import MULT_SETS as SETS
 from tests.helpers.releases import MULT_SIZES as SIZES

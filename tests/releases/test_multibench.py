@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmlib.data.archive import read, write
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases import mmsa, mult, multibench
 from tests.helpers.releases import joined
 from tests.helpers.releases import multibench as release

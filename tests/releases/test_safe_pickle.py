@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases import safe_pickle
 from mmlib.releases.safe_pickle import allowed, machine
 

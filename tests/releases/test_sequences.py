@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases.sequences import padded, real_frames, repaired
 
 

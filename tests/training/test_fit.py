@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from mmlib import missing, synthetic
-from mmlib.data.checks import DataError
 from mmlib.missing.protocols import Patterns
 from mmlib.models.catalogue import MODELS
+from mmlib.names import DataError
 from mmlib.training import checkpoint
 from mmlib.training.evaluate import evaluate, predict
 from mmlib.training.fit import TrainingError, _Run, fit

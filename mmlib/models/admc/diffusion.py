@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.missing.patterns import all_patterns
 from mmlib.models.admc.noise import row_normal
 from mmlib.models.base import check_options
 from mmlib.models.layers import TransformerEncoder, sinusoid
+from mmlib.names import DataError
 
 Tokens = Float[Tensor, "B M d"]
 Noise = Callable[..., Tokens]  # noise(key, purpose, n, u=0)

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.models.admc.diffusion import ADN
+from mmlib.names import DataError
 from mmlib.synthetic import World
 
 

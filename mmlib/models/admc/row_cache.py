@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch
 from mmlib.files import replacing
+from mmlib.names import DataError
 
 _MAKERS = 8
 

@@ -40,7 +40,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, Dataset, View
 from mmlib.files import fingerprint
 from mmlib.missing.patterns import all_patterns, availability, within
@@ -48,6 +47,7 @@ from mmlib.models.admc.diffusion import _CHUNK, VARIANTS, Tokens
 from mmlib.models.admc.row_cache import RowCache, row_contents
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import LSTMPool, TextCNN, TransformerEncoder, mlp
+from mmlib.names import DataError
 
 _HEAD = 128
 _FEW_ROWS = 5000

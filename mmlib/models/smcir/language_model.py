@@ -3,8 +3,8 @@
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.hub import transformers
+from mmlib.names import DataError
 
 
 class TextEncoder(nn.Module):

@@ -47,13 +47,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError
 from mmlib.data.dataset import Batch, View, frame_mean
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import resized
 from mmlib.models.smcir.detector import DMFD, Diagnosis, Features
 from mmlib.models.smcir.generator import CMCG
 from mmlib.models.smcir.language_model import TextEncoder
+from mmlib.names import DataError
 
 _CHUNK = 256
 _VARIANTS = ("paper", "corrected", "official")

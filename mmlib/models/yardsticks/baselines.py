@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmlib.data.checks import DataError, check_modalities
+from mmlib.data.checks import check_modalities
 from mmlib.data.dataset import Batch, Dataset, View, frame_mean
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import mlp
+from mmlib.names import DataError
 
 _HIDDEN = 256
 _DROPOUT = 0.1

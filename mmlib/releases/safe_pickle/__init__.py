@@ -28,7 +28,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mmlib.data.checks import DataError
+from mmlib.names import DataError
 from mmlib.releases.safe_pickle.allowed import AGAIN, Refusal
 from mmlib.releases.safe_pickle.machine import Machine
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mmlib import synthetic
+from mmlib.cost import threads
+from mmlib.cost.plan import Plan, duration
 from mmlib.models.catalogue import MODELS
-from mmlib.training import threads
 from mmlib.training.fit import fit
-from mmlib.training.plan import Plan, duration
 
 CPU = torch.device("cpu")
 
@@ -102,7 +102,7 @@ def test_durations(seconds, text):
 
 
 def test_a_process_starts_with_a_number_that_counts_as_not_set():
-    code = "import torch; from mmlib.training import threads as t; print(t._is_chosen(torch.get_num_threads()))"
+    code = "import torch; from mmlib.cost import threads as t; print(t._is_chosen(torch.get_num_threads()))"
     environment = {"PATH": "/usr/bin:/bin"}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

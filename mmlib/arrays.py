@@ -1,0 +1,289 @@
+"""From arrays that people have, numpy, pandas, torch or lists, to the tensors, labels and splits of a Dataset.
+
+Every error is a DataError that names the argument, the row and the remedy.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from torch import Tensor
+
+from mmlib.names import SPLITS, TASKS, DataError, suggest
+
+Columns = Sequence[Any] | slice
+
+
+def parts_of(
+    X: Any, modalities: Mapping[str, Columns] | None = None, observed: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Float[Tensor, "n T d"]], dict[str, Bool[Tensor, "n T"]]]:
+    """Features and masks per modality.
+
+    X: modality -> (n, d) or (n, T, d); or one table (n, columns) whose columns `modalities` groups; a DataFrame with two
+    levels of column names is grouped by the first. observed: modality -> (n,) or (n, T), True where a frame is real.
+    By default a frame that is NaN throughout is missing, and so are the frames of zeros at the end of a sequence. A vector
+    of zeros is real.
+    Raises DataError for a frame that is NaN in part, infinite values, text, and shapes that do not fit each other.
+    """
+    arrays = X if isinstance(X, Mapping) else _groups(X, modalities)
+    if isinstance(X, Mapping) and modalities is not None:
+        raise DataError("modalities: X names its modalities itself; leave the argument out")
+    if not arrays:
+        raise DataError("X: there is no modality; give at least one")
+    observed = dict(observed or {})
+    if unknown := [m for m in observed if m not in arrays]:
+        raise DataError(f"observed: no modality {unknown[0]!r} in X{suggest(unknown[0], list(arrays))}")
+    features = {str(m): _frames(m, x) for m, x in arrays.items()}
+    sizes = {m: len(x) for m, x in features.items()}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"X: the modalities have {sizes} rows; give each the same, with NaN where one is missing")
+    masks = {m: _mask(m, x, observed.get(m)) for m, x in features.items()}
+    return {m: x.masked_fill(~masks[m][..., None], 0) for m, x in features.items()}, masks
+
+
+def _groups(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, Any]:
+    if hasattr(X, "toarray"):
+        raise DataError("X: is a sparse matrix; give X.toarray()")
+    if isinstance(X, pd.DataFrame) and modalities is None and X.columns.nlevels > 1:
+        return {str(m): X[m] for m in dict.fromkeys(X.columns.get_level_values(0))}
+    if modalities is None:
+        return {"x": X}
+    if not isinstance(X, pd.DataFrame):
+        array = X if isinstance(X, Tensor) else _array("X", X)
+        if array.ndim != 2:
+            raise DataError(
+                f"X: has shape {tuple(array.shape)}; `modalities` groups the columns of a table (n, columns)"
+            )
+    groups, taken = {}, {}
+    for m, columns in modalities.items():
+        try:
+            groups[m] = X.loc[:, columns] if isinstance(X, pd.DataFrame) else array[:, _numbers(columns)]
+        except (KeyError, IndexError, TypeError, ValueError) as e:
+            have = list(X.columns) if isinstance(X, pd.DataFrame) else f"0 .. {array.shape[1] - 1}"
+            raise DataError(f"modalities[{m!r}]: {columns} are not all columns of X; it has {have}") from e
+        if isinstance(columns, str) or groups[m].ndim == 1:
+            raise DataError(f"modalities[{m!r}]: is {columns!r}; give a list of columns or a slice")
+        names = (
+            groups[m].columns if isinstance(X, pd.DataFrame) else np.arange(array.shape[1])[_numbers(columns)].tolist()
+        )
+        for name in names:
+            if name in taken:
+                raise DataError(f"modalities[{m!r}]: column {name!r} is also in {taken[name]!r}; name it once")
+            taken[name] = m
+    return groups
+
+
+def _numbers(columns: Columns) -> Any:
+    return columns if isinstance(columns, slice) else list(columns)
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as e:
+        raise DataError(f"{name}: is ragged ({e}); give rows of one length, sequences padded with NaN") from e
+
+
+def _frames(m: Any, x: Any) -> Float[Tensor, "n T d"]:
+    where = f"X[{m!r}]"
+    if hasattr(x, "toarray"):
+        raise DataError(f"{where}: is a sparse matrix; give .toarray()")
+    array = x.detach().cpu() if isinstance(x, Tensor) else _array(where, x)
+    if not isinstance(array, Tensor):
+        try:
+            array = torch.from_numpy(np.array(array, dtype=np.float32))
+        except (TypeError, ValueError) as e:
+            raise DataError(
+                f"{where}: holds {array.dtype} that are no numbers ({e}); encode text and files first"
+            ) from e
+    array = array.float()
+    if array.ndim == 2:
+        array = array[:, None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise DataError(f"{where}: has shape {tuple(array.shape)}; expected (n, d), or (n, frames, d) for sequences")
+    if bool(array.isinf().any()):
+        row = int(array.isinf().flatten(1).any(1).nonzero()[0])
+        raise DataError(f"{where}, row {row}: a value is infinite; repair it, or set the whole frame to NaN")
+    return array
+
+
+def _mask(m: str, x: Float[Tensor, "n T d"], observed: Any) -> Bool[Tensor, "n T"]:
+    nan = x.isnan()
+    if observed is None:
+        mask = ~nan.all(2)
+        filled = mask & (x != 0).any(2) if x.shape[1] > 1 else mask
+        mask &= filled.flip(1).cumsum(1).flip(1) > 0  # zeros at the end of a sequence are padding
+    else:
+        mask = torch.as_tensor(np.asarray(observed)).bool()
+        mask = mask[:, None].expand(x.shape[:2]) if mask.ndim == 1 and len(mask) == len(x) else mask
+        if mask.shape != x.shape[:2]:
+            raise DataError(f"observed[{m!r}]: shape {tuple(mask.shape)}, expected {tuple(x.shape[:2])} or ({len(x)},)")
+    partial = (nan.any(2) & mask).any(1)
+    if bool(partial.any()):
+        row = int(partial.nonzero()[0])
+        raise DataError(f"X[{m!r}], row {row}: a frame is NaN in part; impute it, or set all of it to NaN (missing)")
+    return mask
+
+
+def labels_of(
+    y: Any, task: str | None = None, names: Sequence[str] | None = None
+) -> tuple[str, Tensor, tuple[str, ...]]:
+    """Task, target and label names of a Dataset.
+
+    y: (n,) classes as text, whole numbers or truth values, or values as floats; (n, C) of 0 and 1, or n lists of names,
+    for several labels each. task: one of TASKS, needed where floats are all whole numbers.
+    """
+    if task is not None and task not in TASKS:
+        raise DataError(f"task: {task!r} is not one of {', '.join(TASKS)}{suggest(task, TASKS)}")
+    columns = [str(c) for c in y.columns] if isinstance(y, pd.DataFrame) else None
+    if not hasattr(y, "shape") and len(y) and all(isinstance(v, list | tuple | set | frozenset) for v in y):
+        if all(isinstance(name, str) for row in y for name in row):
+            columns = sorted({name for row in y for name in row})
+            y = [[float(name in row) for name in columns] for row in y]
+    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else _array("y", y)
+    if array.ndim == 2 and array.shape[1] == 1 and task in (None, "regression", "multiclass"):
+        array = array[:, 0]
+    if array.ndim == 0 or not len(array):
+        raise DataError("y: is empty; give one label or value for each row")
+    missing = pd.isna(array) if array.ndim == 1 else pd.isna(array).any(1)
+    if missing.any():
+        raise DataError(f"y, row {int(missing.argmax())}: there is no label (NaN); drop the row")
+    if array.ndim == 2:
+        return _several(array, task, names or columns)
+    task = task or _single_task(array)
+    if task == "regression":
+        try:
+            target = torch.from_numpy(array.astype(np.float32))
+        except (TypeError, ValueError) as e:
+            raise DataError(f"y: holds {array.dtype} that are no numbers ({e}); task 'multiclass' takes text") from e
+        if not bool(target.isfinite().all()):
+            raise DataError(f"y, row {int((~target.isfinite()).nonzero()[0])}: the value is infinite; drop the row")
+        return task, target, ()
+    if task != "multiclass":
+        raise DataError(f"y: has shape {array.shape}; task {task!r} needs one column of 0 and 1 per label")
+    return _classes(array, names)
+
+
+def _single_task(array: np.ndarray) -> str:
+    if array.dtype.kind == "O":
+        array = np.array(array.tolist()) if len({type(v) for v in array.tolist()}) == 1 else array.astype(str)
+    if array.dtype.kind != "f":
+        return "multiclass"
+    if (array == np.round(array)).all():
+        raise DataError(
+            "y: floats that are all whole numbers can be classes or values; give task 'multiclass' or 'regression'"
+        )
+    return "regression"
+
+
+def _classes(array: np.ndarray, names: Sequence[str] | None) -> tuple[str, Tensor, tuple[str, ...]]:
+    values = list(dict.fromkeys(array.tolist()))
+    try:
+        values.sort()
+    except TypeError as e:
+        raise DataError(f"y: mixes types ({e}); use one, such as text") from e
+    if names is not None and all(isinstance(v, int) for v in values):
+        if values[0] < 0 or values[-1] >= len(names):
+            raise DataError(
+                f"y: classes are {values[0]} .. {values[-1]}, label_names has {len(names)}; number them from 0"
+            )
+        return "multiclass", torch.from_numpy(array.astype(np.int64)), tuple(names)
+    texts = [str(v) for v in values] if names is None else list(names)
+    if names is not None and set(map(str, values)) - set(texts):
+        new = sorted(set(map(str, values)) - set(texts))[0]
+        raise DataError(f"y: class {new!r} is not in label_names{suggest(new, texts)}")
+    if len(texts) < 2:
+        raise DataError(f"y: all rows have the class {texts[0]!r}; a classifier needs at least two classes")
+    number = {text: i for i, text in enumerate(texts)}
+    return "multiclass", torch.tensor([number[str(v)] for v in array.tolist()]), tuple(texts)
+
+
+def _several(array: np.ndarray, task: str | None, names: Sequence[str] | None) -> tuple[str, Tensor, tuple[str, ...]]:
+    if task not in (None, "multilabel", "multibinary"):
+        raise DataError(f"y: has shape {array.shape}, one column per label; task {task!r} takes one label per row")
+    bad = ~np.isin(array, (0, 1)).all(1)
+    if bad.any():
+        raise DataError(f"y, row {int(bad.argmax())}: a value is neither 0 nor 1; give one column of 0 and 1 per label")
+    names = tuple(names) if names is not None else tuple(f"label {i}" for i in range(array.shape[1]))
+    if len(names) != array.shape[1]:
+        raise DataError(f"label_names: are {len(names)}, y has {array.shape[1]} columns; they must agree")
+    return task or "multilabel", torch.from_numpy(array.astype(np.float32)), names
+
+
+def split_of(split: Any, n: int) -> np.ndarray:
+    """A given split, checked."""
+    array = np.asarray(split).astype(str)
+    if array.shape != (n,):
+        raise DataError(f"split: has shape {array.shape}, expected ({n},): one of {', '.join(SPLITS)} for each row")
+    for row in np.flatnonzero(~np.isin(array, SPLITS))[:1]:
+        near = suggest(array[row], SPLITS)
+        raise DataError(f"split, row {row}: {str(array[row])!r} is not one of {', '.join(SPLITS)}{near}")
+    return array
+
+
+def drawn_split(
+    task: str, target: Tensor, names: Sequence[str], group: np.ndarray | None, valid: float, test: float, seed: int
+) -> np.ndarray:
+    """A random split with these shares of the rows (of the groups, where there are groups), stratified by class.
+
+    test = 0 draws no test rows. Rows of one group are in one split; they are then not stratified.
+    """
+    if not (0 < valid < 1 and 0 <= test < 1 and valid + test < 1):
+        raise DataError(f"valid, test: are {valid:g} and {test:g}; two shares whose sum is below 1, valid above 0")
+    split, rows = np.full(len(target), "train"), np.arange(len(target))
+    strata = target.numpy() if task == "multiclass" and group is None else None
+    if strata is not None:
+        count = np.bincount(strata, minlength=len(names))
+        least = 2 + (test > 0)
+        if (rare := np.flatnonzero((count > 0) & (count < least))).size:
+            raise DataError(
+                f"y: class {names[rare[0]]!r} has {count[rare[0]]} row(s); a drawn split needs {least} of each class; "
+                "give `split`, or drop the class"
+            )
+    for name, share in (("test", test), ("valid", valid / (1 - test))):
+        if not share:
+            continue
+        units = len(rows) if group is None else len(set(group[rows]))
+        size = max(1, round(share * units), len(set(strata[rows])) if strata is not None else 1)
+        kind = GroupShuffleSplit if group is not None else ShuffleSplit if strata is None else StratifiedShuffleSplit
+        if units - size < (len(set(strata[rows])) if strata is not None else 1):
+            what = "rows" if group is None else "groups"
+            raise DataError(f"split: {units} {what} are too few to draw {name} rows from; give more, or give `split`")
+        drawn = kind(1, test_size=size, random_state=seed)
+        _, chosen = next(
+            drawn.split(rows, None if strata is None else strata[rows], None if group is None else group[rows])
+        )
+        split[rows[chosen]] = name
+        rows = np.flatnonzero(split == "train")
+    return split
+
+
+def column_of(name: str, values: Any, n: int, kind: str) -> np.ndarray | None:
+    """A column of a Dataset: text (kind 'U') or whole numbers ('i'), from any sequence of n values."""
+    if values is None:
+        return None
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else _array(name, values)
+    if array.shape != (n,):
+        raise DataError(f"{name}: has shape {array.shape}, expected ({n},): one value for each row of X")
+    if pd.isna(array).any():
+        raise DataError(f"{name}, row {int(pd.isna(array).argmax())}: the value is missing; fill it in")
+    if kind == "U":
+        return np.array([str(v) for v in array.tolist()])
+    try:
+        return array.astype(np.int64)
+    except (TypeError, ValueError) as e:
+        raise DataError(f"{name}: holds {array.dtype}, expected whole numbers") from e
+
+
+def warn_of_zeros(features: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> None:
+    """Says where vectors are zero throughout: many people mark missing ones so, but zeros count as real."""
+    for m, x in features.items():
+        zero = int((observed[m] & (x == 0).all(2)).sum()) if x.shape[1] == 1 and x.shape[2] > 1 else 0
+        if zero:
+            text = f"{m}: {zero} of {len(x)} rows are zeros throughout and count as real; mark missing ones by NaN"
+            warnings.warn(text, stacklevel=3)

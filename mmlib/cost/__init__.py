@@ -1,0 +1,1 @@
+"""What a training takes: threads, steps, time."""
