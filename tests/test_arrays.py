@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mmlib.data import Dataset, DataError
+from mmlib.data import DataError, Dataset
 
 N = 60
 RNG = np.random.default_rng(0)
