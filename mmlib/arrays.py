@@ -78,6 +78,20 @@ def _groups(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, Any]:
     return groups
 
 
+def columns_of(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, list[Any]]:
+    """The columns of a table that `parts_of` took for each modality, empty where X is no such table. They fit into JSON."""
+    if isinstance(X, Mapping) or getattr(getattr(X, "columns", None), "nlevels", 1) > 1:
+        return {}
+    if isinstance(X, pd.DataFrame):
+        groups = {"x": list(X.columns)} if modalities is None else {m: list(X.loc[:, c]) for m, c in modalities.items()}
+        return {str(m): [c if isinstance(c, str) else int(c) for c in columns] for m, columns in groups.items()}
+    shape = np.shape(X)
+    if modalities is None and len(shape) != 2:
+        return {}
+    numbers = np.arange(shape[1])
+    return {str(m): numbers[_numbers(c)].tolist() for m, c in (modalities or {"x": slice(None)}).items()}
+
+
 def _numbers(columns: Columns) -> Any:
     return columns if isinstance(columns, slice) else list(columns)
 

@@ -149,7 +149,7 @@ class Dataset:
         return cls(
             name, task, features, masks, target, arrays.split_of(split, n),
             np.arange(n).astype(str) if ids is None else arrays.column_of("ids", ids, n, "U"), names, **columns,
-            provenance={"name": name, "source": "arrays"}, partial=test == 0,
+            provenance={"name": name, "source": "arrays", "columns": arrays.columns_of(X, modalities)}, partial=test == 0,
         )  # fmt: skip
 
     def __len__(self) -> int:

@@ -7,13 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmlib import files
+from mmlib import arrays, files
 from mmlib.data.checks import check_modalities
 from mmlib.data.dataset import Batch, Dataset, Scaling
 from mmlib.models.base import System
@@ -33,7 +34,7 @@ _DROPPED = {"admc": ("balanced", "weight")}  # arguments and tensors of 0.1.0 th
 class Saved:
     """A trained system together with the standardisation of its training data.
 
-    card: the content of model.json: system, arguments, dims, task, label_names, metrics, data, versions.
+    card: the content of model.json: system, arguments, dims, task, label_names, columns, metrics, data, versions.
     """
 
     system: System
@@ -41,74 +42,90 @@ class Saved:
     card: Mapping[str, Any]
 
     @torch.no_grad()
-    def predict(
-        self,
-        features: Mapping[str, Float[Tensor, "n *T d"]],
-        observed: Mapping[str, Bool[Tensor, "n _"]] | None = None,
-        batch_size: int = 256,
-    ) -> Float[Tensor, "n C"]:
+    def predict(self, X: Any, observed: Mapping[str, Any] | None = None, batch_size: int = 256) -> Float[Tensor, "n C"]:
         """Probabilities of the classes or labels (n, C), or values (n, 1) on the scale of the training targets.
 
-        features: per modality (n, T, d), or (n, d) for vectors, before standardisation; a modality that no row has can be
-        omitted. observed: per modality (n, T), True where a frame exists; default: every frame that is not all zeros.
-        The noise of a stochastic system depends on the position of a row in `features`.
+        X: what `Dataset.from_arrays` takes: modality -> (n, T, d), or (n, d) for vectors, of numpy, pandas, torch or lists, as
+        they are before standardisation; the table from whose columns the training data were made; or a Dataset, scaled as
+        for training or not at all. NaN is missing, and so is a modality that is left out. observed: modality -> (n, T),
+        True where a frame exists, in place of that rule.
+        The noise of a stochastic system depends on the position of a row in X.
 
-        Raises DataError for an unknown modality, a wrong shape, NaN in an observed frame, or a row without any modality.
+        Raises DataError for an unknown modality, a wrong shape, NaN in part of a frame, or a row without any modality.
         """
-        batch = self._batch(dict(features), dict(observed or {}))
+        batch = self._of_dataset(X) if isinstance(X, Dataset) else self._of_arrays(X, observed)
         chunks = torch.arange(len(batch)).split(batch_size)
+        self.system.eval()
         logits = torch.cat([self.system.predict(batch.select(rows)).logits for rows in chunks])
         if self.card["task"] == "regression":
             return logits
         return logits.softmax(1) if self.card["task"] == "multiclass" else logits.sigmoid()
 
-    def _batch(self, features: dict[str, Tensor], observed: dict[str, Tensor]) -> Batch:
-        dims = self.system.dims
-        check_modalities(tuple(dims), tuple(features), "features")
-        check_modalities(tuple(features), tuple(observed), "observed")
-        sizes = {m: len(v) for m, v in features.items()}
-        if len(set(sizes.values())) != 1 or 0 in sizes.values():
-            raise DataError(f"features: {sizes} rows; every modality needs the same number, at least one")
-        n, x, masks = next(iter(sizes.values())), {}, {}
-        for m, d in dims.items():
+    def labels(self, X: Any, observed: Mapping[str, Any] | None = None, batch_size: int = 256) -> np.ndarray:
+        """The class (n,) with the highest probability; for several labels the names above one half, as lists (n,); values (n,).
+
+        Arguments and errors as of `predict`.
+        """
+        values, names = self.predict(X, observed, batch_size).numpy(), np.array(self.card["label_names"])
+        if self.card["task"] == "regression":
+            return values[:, 0]
+        if self.card["task"] == "multiclass":
+            return names[values.argmax(1)]
+        lists = np.empty(len(values), dtype=object)
+        lists[:] = [names[row > 0.5].tolist() for row in values]
+        return lists
+
+    def _of_dataset(self, data: Dataset) -> Batch:
+        check_modalities(tuple(self.system.dims), data.modalities, data.where)
+        features, observed = ({m: x.cpu() for m, x in part.items()} for part in (data.features, data.observed))
+        if data.scaling is not None and not self._is_own(data.scaling, data.modalities):
+            raise DataError(
+                f"{data.where}: is scaled otherwise than the training data; give the rows as they were read"
+            )
+        return self._batch({m: x.float() for m, x in features.items()}, observed, scaled=data.scaling is not None)
+
+    def _is_own(self, other: Scaling, modalities: tuple[str, ...]) -> bool:
+        pairs = [(getattr(self.scaling, part), getattr(other, part)) for part in _SCALING]
+        same = all(
+            (m in own) == (m in theirs) and (m not in own or torch.equal(own[m], theirs[m].cpu()))
+            for own, theirs in pairs
+            for m in modalities
+        )
+        return same and self.scaling.limit == other.limit
+
+    def _of_arrays(self, X: Any, observed: Mapping[str, Any] | None) -> Batch:
+        is_table = not isinstance(X, Mapping) and getattr(getattr(X, "columns", None), "nlevels", 1) == 1
+        if is_table and not self.card.get("columns"):
+            raise DataError("X: is a table; this model was trained with modalities by name, give {modality: array}")
+        if isinstance(X, Mapping):
+            check_modalities(tuple(self.system.dims), tuple(X), "features")
+            check_modalities(tuple(X), tuple(observed or ()), "observed")
+        features, masks = arrays.parts_of(X, self.card["columns"] if is_table else None, observed)
+        if "columns" not in self.card and not observed:  # saved by 0.1.0, for which a frame of zeros was missing
+            masks = {m: frames & (features[m] != 0).any(2) for m, frames in masks.items()}
+        arrays.warn_of_zeros(features, masks)
+        return self._batch(features, masks, scaled=False)
+
+    def _batch(self, features: dict[str, Tensor], observed: dict[str, Tensor], scaled: bool) -> Batch:
+        n, x, masks = len(next(iter(features.values()))), {}, {}
+        for m, d in self.system.dims.items():
             v = features.get(m, torch.zeros(n, 1, d))
-            v = v[:, None] if v.ndim == 2 else v
-            if v.ndim != 3 or v.shape[2] != d:
+            if v.shape[2] != d:
                 raise DataError(f"features {m!r}: shape {tuple(v.shape)}, expected ({n}, frames, {d}) or ({n}, {d})")
-            frames = observed.get(m, (v != 0).any(2))
-            if frames.shape != v.shape[:2]:
-                raise DataError(f"observed {m!r}: shape {tuple(frames.shape)}, expected {tuple(v.shape[:2])}")
-            v = v.float().masked_fill(~frames[..., None], 0)
-            if len(rows := (~v.isfinite()).flatten(1).any(1).nonzero()):
-                place = f"features {m!r}, row {int(rows[0])}"
-                raise DataError(f"{place}: NaN or infinite; mark the frame as missing or repair it")
-            x[m], masks[m] = self.scaling(m, v, frames), frames
+            masks[m] = observed.get(m, torch.zeros(n, 1, dtype=torch.bool))
+            x[m] = v if scaled else self.scaling(m, v, masks[m])
         if len(rows := (~torch.stack([f.any(1) for f in masks.values()]).any(0)).nonzero()):
             raise DataError(f"row {int(rows[0])} has no modality at all; give it at least one or remove the row")
         return Batch(x, masks, None, torch.arange(n))
 
 
-def save(
-    system: System,
-    data: Dataset,
-    folder: Path | str,
-    metrics: Mapping[str, float] | None = None,
-) -> Path:
-    """Writes a trained system into a folder, completely or not at all, and returns the folder.
-
-    The scaling of the data that the system was trained with is saved, too, so that `Saved.predict` takes rows as they are
-    read. data: what it was trained with, for names and labels. metrics: stored in the card.
-
-    Raises DataError if the folder already contains a model or the system is not one of MODELS.
-    """
-    folder = Path(folder)
+def trained(system: System, data: Dataset, metrics: Mapping[str, float] | None = None) -> Saved:
+    """The system with the scaling that its training saw, as `load` gives it after `save`."""
+    # What `fit` saw decides: `data` may be the same rows before or after they were standardised.
+    scaling = getattr(system, "fitted_to", data.scaling) or Scaling({}, {})
     names = [name for name, kind in MODELS.items() if type(system) is kind]
     if not names:
         raise DataError(f"{type(system).__name__} is not in mmlib.models.MODELS, so it could not be loaded again")
-    if (folder / CARD).exists():
-        raise DataError(f"{folder / CARD} exists; a saved model is never overwritten, choose another folder")
-    # What `fit` saw decides: `data` may be the same rows before or after they were standardised.
-    scaling = getattr(system, "fitted_to", data.scaling) or Scaling({}, {})
     card = {
         "format": _FORMAT,
         "system": names[0],
@@ -117,17 +134,40 @@ def save(
         "task": system.task,
         "outputs": system.outputs,
         "label_names": list(data.label_names),
+        "columns": data.provenance.get("columns", {}),
         "limit": None if scaling.limit == float("inf") else scaling.limit,
         "metrics": dict(metrics or {}),
         "versions": {"mmlib": version("mmlib"), "torch": torch.__version__},
         "data": {"name": data.name, "fingerprint": data.fingerprint, "features": data.provenance.get("features")},
     }
+    return Saved(system, scaling, card)
+
+
+def save(
+    system: System,
+    data: Dataset,
+    folder: Path | str,
+    metrics: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a trained system into a folder, completely or not at all, and returns the folder.
+
+    The scaling of the data that the system was trained with is saved, too, so that `Saved.predict` takes rows as they are
+    read. data: what it was trained with, for names and labels. metrics: stored in the card.
+    overwrite: whether a model that the folder has already is replaced.
+
+    Raises DataError if the folder already contains a model (without overwrite) or the system is not one of MODELS.
+    """
+    folder, model = Path(folder), trained(system, data, metrics)
+    if (folder / CARD).exists() and not overwrite:
+        raise DataError(f"{folder / CARD} exists; choose another folder, or overwrite=True")
     tensors = {f"system.{k}": v for k, v in system.state_dict().items()}
     for part in _SCALING:
-        tensors |= {f"{part}.{m}": v for m, v in getattr(scaling, part).items() if m in system.dims}
+        tensors |= {f"{part}.{m}": v for m, v in getattr(model.scaling, part).items() if m in system.dims}
     with files.replacing(folder / WEIGHTS) as temporary:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary)
-    files.write(folder / CARD, json.dumps(card, indent=1))  # last, because a folder without a card is no model
+        (folder / CARD).unlink(missing_ok=True)  # an interrupted write leaves no model of two halves
+    files.write(folder / CARD, json.dumps(model.card, indent=1))  # last, because a folder without a card is no model
     return folder
 
 

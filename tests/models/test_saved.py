@@ -5,11 +5,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from mmlib import synthetic
-from mmlib.data.dataset import Scaling
+from mmlib.data.dataset import Dataset, Scaling
 from mmlib.models.catalogue import MODELS
 from mmlib.models.saved import load, save
 from mmlib.names import DataError
@@ -38,7 +40,7 @@ def films():
 
 def trained(name, data):
     system = MODELS[name].for_data(data, **CASES[name])
-    fit(system, data, "complete", epochs=1, batch_size=20, progress=False, monitor="map")
+    fit(system, data, "complete", epochs=1, batch_size=20, progress=False)
     return system.eval()
 
 
@@ -87,17 +89,15 @@ def test_values_classes_and_sequences(tmp_path):
     ("features", "frames", "message"),
     [
         ({"smell": torch.ones(2, 6)}, None, "no modality 'smell'; there are image, text"),
-        ({}, None, "every modality needs the same number"),
-        ({"text": torch.ones(2, 6), "image": torch.ones(3, 6)}, None, "every modality needs the same number"),
+        ({}, None, "there is no modality"),
+        ({"text": torch.ones(2, 6), "image": torch.ones(3, 6)}, None, "modalities have .* rows; give each the same"),
         ({"text": torch.ones(2, 5)}, None, r"features 'text': shape \(2, 1, 5\), expected \(2, frames, 6\)"),
-        (
-            {"text": torch.ones(2, 6)},
-            {"text": torch.ones(2, 3).bool()},
-            r"observed 'text': shape \(2, 3\), expected \(2, 1\)",
-        ),
+        ({"text": torch.ones(2, 6)}, {"text": torch.ones(2, 3).bool()}, r"observed\['text'\]: shape \(2, 3\)"),
         ({"text": torch.ones(2, 6)}, {"image": torch.ones(2, 1).bool()}, "no modality 'image'"),
-        ({"text": torch.tensor([[1.0] * 6, [torch.inf] * 6])}, None, "features 'text', row 1: NaN or infinite"),
-        ({"text": torch.tensor([[1.0] * 6, [0.0] * 6])}, None, "row 1 has no modality at all"),
+        ({"text": torch.tensor([[1.0] * 6, [torch.inf] * 6])}, None, r"X\['text'\], row 1: a value is infinite"),
+        ({"text": torch.tensor([[1.0] * 6, [1.0] * 5 + [torch.nan]])}, None, r"X\['text'\], row 1: .* NaN in part"),
+        ({"text": torch.tensor([[1.0] * 6, [torch.nan] * 6])}, None, "row 1 has no modality at all"),
+        (torch.ones(2, 12), None, "X: is a table; this model was trained with modalities by name"),
     ],
 )
 def test_invalid_rows(features, frames, message, films, tmp_path):
@@ -106,11 +106,7 @@ def test_invalid_rows(features, frames, message, films, tmp_path):
         model.predict(features, frames)
 
 
-def test_a_model_is_never_overwritten_and_an_unregistered_system_is_not_saved(films, tmp_path):
-    system = MODELS["fill"].for_data(films)
-    save(system, films, tmp_path)
-    with pytest.raises(DataError, match="a saved model is never overwritten"):
-        save(system, films, tmp_path)
+def test_an_unregistered_system_is_not_saved(films, tmp_path):
     with pytest.raises(DataError, match="Mine is not in mmlib.models.MODELS"):
         save(type("Mine", (MODELS["prior"],), {}).for_data(films), films, tmp_path / "other")
 
@@ -172,6 +168,55 @@ def test_save_carries_the_scaling_that_training_saw_whatever_it_is_given(films, 
         torch.testing.assert_close(again.predict(new), predict(system, data, "complete").logits.sigmoid())
     unscaled = load(save(trained("fill", raw), data, tmp_path / "unscaled"))
     assert not unscaled.scaling.mean
+
+
+def test_predict_takes_what_fit_took(tmp_path):
+    """A table with groups of columns, as numpy, pandas or torch, with NaN; arrays by name; a Dataset, scaled or not."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(60, 5))
+    table[::7, :2], table[3::7, 2:] = np.nan, np.nan
+    frame = pd.DataFrame(table, columns=list("abcde"))
+    labels = np.where(np.nan_to_num(table).sum(1) > 0, "up", "down")
+    raw = Dataset.from_arrays(frame, labels, modalities={"one": ["a", "b"], "two": ["c", "d", "e"]})
+    data = raw.standardised(limit=3, per="modality")
+    system = trained("fill", data)
+    again = load(save(system, raw, tmp_path / "model"))
+    expected = torch.empty(60, 2)
+    for split in ("train", "valid", "test"):
+        expected[data.rows(split)] = predict(system, data, split=split).logits.softmax(1)
+    parts = {"one": table[:, :2], "two": torch.tensor(table[:, 2:])}
+    for X in (frame, frame[list("edcba")], parts, raw, data):
+        torch.testing.assert_close(again.predict(X), expected)
+    named = np.array(["down", "up"])[expected.argmax(1)]
+    assert (again.labels(frame) == named).all()
+    with pytest.raises(DataError, match=r"\['a', 'b'\] are not all columns of X; it has \[0, 1, 2, 3, 4\]"):
+        again.predict(pd.DataFrame(table))
+    with pytest.raises(DataError, match="is scaled otherwise than the training data"):
+        again.predict(raw.standardised())
+    numbers = Dataset.from_arrays(table, labels, modalities={"one": [0, 1], "two": slice(2, 5)})
+    system = trained("fill", numbers)
+    by_number = load(save(system, numbers, tmp_path / "numbers"))
+    torch.testing.assert_close(by_number.predict(table), by_number.predict(torch.tensor(table)))
+
+
+def test_labels_of_several_and_values(films, tmp_path):
+    several = load(save(trained("fill", films), films, tmp_path / "several"))
+    X = {"text": films["text"][:9]}
+    names = np.array(films.label_names)
+    assert several.labels(X).tolist() == [names[row > 0.5].tolist() for row in several.predict(X).numpy()]
+    clips = synthetic.like("mosi", dim=5, length=4).sample({"train": 60, "valid": 20, "test": 9}, 0)
+    system = MODELS["fill"].for_data(clips)
+    values = load(save(system, clips, tmp_path / "values"))
+    assert values.labels(clips[:5]).tolist() == values.predict(clips[:5])[:, 0].tolist()
+
+
+def test_a_model_is_replaced_on_request_alone(films, tmp_path):
+    first, second = (MODELS["fill"].for_data(films, seed=seed) for seed in (0, 1))
+    save(first, films, tmp_path)
+    with pytest.raises(DataError, match="exists; choose another folder, or overwrite=True"):
+        save(second, films, tmp_path)
+    again = load(save(second, films, tmp_path, overwrite=True)).system
+    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), second.state_dict().values()))
 
 
 def test_the_scaling_of_a_modality_that_was_left_out_is_not_saved(films, tmp_path):
