@@ -30,8 +30,8 @@ def parts_of(
     of zeros is real.
     Raises DataError for a frame that is NaN in part, infinite values, text, and shapes that do not fit each other.
     """
-    arrays = X if isinstance(X, Mapping) else _groups(X, modalities)
-    if isinstance(X, Mapping) and modalities is not None:
+    arrays = X if by_name(X) else _groups(X, modalities)
+    if by_name(X) and modalities is not None:
         raise DataError("modalities: X names its modalities itself; leave the argument out")
     if not arrays:
         raise DataError("X: there is no modality; give at least one")
@@ -46,6 +46,11 @@ def parts_of(
     return {m: x.masked_fill(~masks[m][..., None], 0) for m, x in features.items()}, masks
 
 
+def by_name(X: Any) -> bool:
+    """Whether X has one array per modality. Some sparse matrices are dicts."""
+    return isinstance(X, Mapping) and not hasattr(X, "toarray")
+
+
 def _groups(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, Any]:
     if hasattr(X, "toarray"):
         raise DataError("X: is a sparse matrix; give X.toarray()")
@@ -53,47 +58,52 @@ def _groups(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, Any]:
         return {str(m): X[m] for m in dict.fromkeys(X.columns.get_level_values(0))}
     if modalities is None:
         return {"x": X}
-    if not isinstance(X, pd.DataFrame):
-        array = X if isinstance(X, Tensor) else _array("X", X)
-        if array.ndim != 2:
-            raise DataError(
-                f"X: has shape {tuple(array.shape)}; `modalities` groups the columns of a table (n, columns)"
-            )
+    names = list(X.columns) if isinstance(X, pd.DataFrame) else None
+    if names is None:
+        X = X if isinstance(X, Tensor) else _array("X", X)
+        if X.ndim != 2:
+            raise DataError(f"X: has shape {tuple(X.shape)}; `modalities` groups the columns of a table (n, columns)")
     groups, taken = {}, {}
     for m, columns in modalities.items():
-        try:
-            groups[m] = X.loc[:, columns] if isinstance(X, pd.DataFrame) else array[:, _numbers(columns)]
-        except (KeyError, IndexError, TypeError, ValueError) as e:
-            have = list(X.columns) if isinstance(X, pd.DataFrame) else f"0 .. {array.shape[1] - 1}"
-            raise DataError(f"modalities[{m!r}]: {columns} are not all columns of X; it has {have}") from e
-        if isinstance(columns, str) or groups[m].ndim == 1:
-            raise DataError(f"modalities[{m!r}]: is {columns!r}; give a list of columns or a slice")
-        names = (
-            groups[m].columns if isinstance(X, pd.DataFrame) else np.arange(array.shape[1])[_numbers(columns)].tolist()
-        )
-        for name in names:
-            if name in taken:
-                raise DataError(f"modalities[{m!r}]: column {name!r} is also in {taken[name]!r}; name it once")
-            taken[name] = m
+        places = positions(m, columns, X.shape[1] if names is None else names)
+        for place in places:
+            if place in taken:
+                name = place if names is None else names[place]
+                raise DataError(f"modalities[{m!r}]: column {name!r} is also in {taken[place]!r}; name it once")
+            taken[place] = m
+        groups[m] = X[:, places] if names is None else X.iloc[:, places]
     return groups
+
+
+def positions(m: str, columns: Columns, names: list[Any] | int) -> list[int]:
+    """Where the columns of a modality stand in a table. names: of its columns, or how many it has.
+
+    columns: names or numbers, as a list, or a slice of numbers.
+    """
+    count = names if isinstance(names, int) else len(names)
+    if isinstance(columns, str) or not isinstance(columns, slice | Sequence | np.ndarray | pd.Index | range):
+        raise DataError(f"modalities[{m!r}]: is {columns!r}; give a list of columns or a slice")
+    try:
+        if isinstance(columns, slice):
+            return list(range(count))[columns]
+        place = {} if isinstance(names, int) else {name: i for i, name in enumerate(names)}
+        return [place[c] if c in place else range(count)[c] for c in columns]
+    except (IndexError, TypeError) as e:
+        have = f"0 .. {count - 1}" if isinstance(names, int) else ", ".join(map(str, names))
+        near = next((suggest(str(c), map(str, place)) for c in columns if c not in place), "")
+        raise DataError(f"modalities[{m!r}]: {columns} are not all columns of X; it has {have}{near}") from e
 
 
 def columns_of(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, list[Any]]:
     """The columns of a table that `parts_of` took for each modality, empty where X is no such table. They fit into JSON."""
-    if isinstance(X, Mapping) or getattr(getattr(X, "columns", None), "nlevels", 1) > 1:
+    if by_name(X) or getattr(getattr(X, "columns", None), "nlevels", 1) > 1:
         return {}
-    if isinstance(X, pd.DataFrame):
-        groups = {"x": list(X.columns)} if modalities is None else {m: list(X.loc[:, c]) for m, c in modalities.items()}
-        return {str(m): [c if isinstance(c, str) else int(c) for c in columns] for m, columns in groups.items()}
     shape = np.shape(X)
-    if modalities is None and len(shape) != 2:
+    if len(shape) != 2:
         return {}
-    numbers = np.arange(shape[1])
-    return {str(m): numbers[_numbers(c)].tolist() for m, c in (modalities or {"x": slice(None)}).items()}
-
-
-def _numbers(columns: Columns) -> Any:
-    return columns if isinstance(columns, slice) else list(columns)
+    names = list(X.columns) if isinstance(X, pd.DataFrame) else list(range(shape[1]))
+    places = {m: positions(m, c, names) for m, c in (modalities or {"x": slice(None)}).items()}
+    return {str(m): [names[i] if isinstance(names[i], str) else int(names[i]) for i in p] for m, p in places.items()}
 
 
 def _array(name: str, values: Any) -> np.ndarray:

@@ -41,6 +41,7 @@ def test_columns_of_one_table():
     assert Dataset.from_arrays(levels, LABELS).fingerprint == expected
     names = {"image": ["r", "g", "b"], "text": ["w1", "w2"]}
     assert Dataset.from_arrays(frame, pd.Series(LABELS, index=frame.index), modalities=names).fingerprint == expected
+    assert Dataset.from_arrays(frame, LABELS, modalities=numbers).fingerprint == expected
     assert Dataset.from_arrays(table, LABELS).modalities == ("x",)
 
 

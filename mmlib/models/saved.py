@@ -58,7 +58,8 @@ class Saved:
         self.system.eval()
         logits = torch.cat([self.system.predict(batch.select(rows)).logits for rows in chunks])
         if self.card["task"] == "regression":
-            return logits
+            mean, deviation = self.card.get("target", (0.0, 1.0))
+            return logits * deviation + mean
         return logits.softmax(1) if self.card["task"] == "multiclass" else logits.sigmoid()
 
     def labels(self, X: Any, observed: Mapping[str, Any] | None = None, batch_size: int = 256) -> np.ndarray:
@@ -94,10 +95,10 @@ class Saved:
         return same and self.scaling.limit == other.limit
 
     def _of_arrays(self, X: Any, observed: Mapping[str, Any] | None) -> Batch:
-        is_table = not isinstance(X, Mapping) and getattr(getattr(X, "columns", None), "nlevels", 1) == 1
+        is_table = not arrays.by_name(X) and getattr(getattr(X, "columns", None), "nlevels", 1) == 1
         if is_table and not self.card.get("columns"):
             raise DataError("X: is a table; this model was trained with modalities by name, give {modality: array}")
-        if isinstance(X, Mapping):
+        if arrays.by_name(X):
             check_modalities(tuple(self.system.dims), tuple(X), "features")
             check_modalities(tuple(X), tuple(observed or ()), "observed")
         features, masks = arrays.parts_of(X, self.card["columns"] if is_table else None, observed)
@@ -119,8 +120,13 @@ class Saved:
         return Batch(x, masks, None, torch.arange(n))
 
 
-def trained(system: System, data: Dataset, metrics: Mapping[str, float] | None = None) -> Saved:
-    """The system with the scaling that its training saw, as `load` gives it after `save`."""
+def trained(
+    system: System, data: Dataset, metrics: Mapping[str, float] | None = None, target: tuple[float, float] = (0.0, 1.0)
+) -> Saved:
+    """The system with the scaling that its training saw, as `load` gives it after `save`.
+
+    target: mean and deviation of the values before the targets of a regression were standardised.
+    """
     # What `fit` saw decides: `data` may be the same rows before or after they were standardised.
     scaling = getattr(system, "fitted_to", data.scaling) or Scaling({}, {})
     names = [name for name, kind in MODELS.items() if type(system) is kind]
@@ -136,6 +142,7 @@ def trained(system: System, data: Dataset, metrics: Mapping[str, float] | None =
         "label_names": list(data.label_names),
         "columns": data.provenance.get("columns", {}),
         "limit": None if scaling.limit == float("inf") else scaling.limit,
+        "target": list(target),
         "metrics": dict(metrics or {}),
         "versions": {"mmlib": version("mmlib"), "torch": torch.__version__},
         "data": {"name": data.name, "fingerprint": data.fingerprint, "features": data.provenance.get("features")},
@@ -158,7 +165,12 @@ def save(
 
     Raises DataError if the folder already contains a model (without overwrite) or the system is not one of MODELS.
     """
-    folder, model = Path(folder), trained(system, data, metrics)
+    return write(trained(system, data, metrics), folder, overwrite)
+
+
+def write(model: Saved, folder: Path | str, overwrite: bool = False) -> Path:
+    """`save` for a model of `trained`."""
+    folder, system = Path(folder), model.system
     if (folder / CARD).exists() and not overwrite:
         raise DataError(f"{folder / CARD} exists; choose another folder, or overwrite=True")
     tensors = {f"system.{k}": v for k, v in system.state_dict().items()}

@@ -384,8 +384,8 @@ def _check_options(options: _Options) -> None:
 
 
 def _check_classes(data: Dataset) -> None:
-    classes = {split: set(data.target[data.rows(split)].tolist()) for split in SPLITS}
-    for split in ("valid", "test"):
+    classes = {split: set(data.target[data.rows(split)].tolist()) for split in SPLITS if (data.split == split).any()}
+    for split in classes:
         if new := classes[split] - classes["train"]:
             label, remedy = data.label_names[min(new)], "so no system can learn it; drop its rows or split anew"
             raise TrainingError(f"{data.where}: class {label!r} occurs in {split} but in no training row, {remedy}")
