@@ -135,6 +135,8 @@ def _regression(pred: Float[Tensor, " N"], truth: Float[Tensor, " N"], neutral: 
 
     has0: all rows, negative against non-negative (value >= neutral). non0: the rows whose truth is not neutral, positive
     (value > neutral) against the rest; nan without such rows. acc2: the share of right rows; f1: weighted F1.
+    acc5, acc7: distances from `neutral`, cut at ±2 and ±3 and rounded to whole numbers: the share of rows in which both agree.
+    They mean something on scales from -3 to 3, such as those of MOSI and MOSEI.
     Source: MMSA (Yu et al.), whose code SMCIR uses. MulT passes prediction and truth in swapped order, which gives another f1.
     """
     # Compared as tensors: torch rounds `neutral` to the type of the labels, so a label of 0.1 equals neutral = 0.1.
@@ -143,6 +145,7 @@ def _regression(pred: Float[Tensor, " N"], truth: Float[Tensor, " N"], neutral: 
     non0 = (truth > neutral)[rows].numpy(), (pred > neutral)[rows].numpy()
     pred, truth = pred.double().numpy(), truth.double().numpy()
     constant = np.ptp(truth) == 0 or np.ptp(pred) == 0
+    distances = np.stack([pred, truth]) - neutral
     return {
         "mae": mean_absolute_error(truth, pred),
         "corr": math.nan if constant else pearsonr(truth, pred).statistic,
@@ -150,6 +153,7 @@ def _regression(pred: Float[Tensor, " N"], truth: Float[Tensor, " N"], neutral: 
         "f1_has0": _weighted_f1(*has0),
         "acc2_non0": accuracy_score(*non0) if rows.any() else math.nan,
         "f1_non0": _weighted_f1(*non0) if rows.any() else math.nan,
+        **{f"acc{2 * k + 1}": accuracy_score(*distances.clip(-k, k).round().astype(int)) for k in (2, 3)},
     }
 
 

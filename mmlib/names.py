@@ -20,6 +20,6 @@ class DataError(ValueError):
 def suggest(name: str, names: Iterable[str]) -> str:
     """ "; did you mean 'valid'?" for a name that is near one of `names` or is called so in other tools, else nothing."""
     names = [str(n) for n in names]
-    habit = _HABITS.get(name.lower())
-    near = [habit] if habit in names else difflib.get_close_matches(name, names, 1)
+    habit = _HABITS.get(name.lower(), name)
+    near = [n for n in (habit, f"{habit}s") if n in names] or difflib.get_close_matches(name, names, 1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -36,7 +36,7 @@ REGRESSION_LOGITS = column(1, 2, 5, -1, 0, -3, -1)
 
 def test_regression_by_hand():
     values = score("regression", REGRESSION_LOGITS, REGRESSION_TRUTH)
-    assert list(values) == ["mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0"]
+    assert list(values) == ["mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7"]
     # |3-1| + |2-2| + |2-5| + |1+1| + |-1-0| + |-1+3| + |0+1| = 2 + 0 + 3 + 2 + 1 + 2 + 1 = 11
     assert values["mae"] == pytest.approx(11 / 7)
     # Clips 1, 2, 3 and 6 are right.
@@ -47,6 +47,8 @@ def test_regression_by_hand():
     assert values["acc2_non0"] == pytest.approx(5 / 6)
     # Positive (4 of 6): tp 3, fn 1, F1 = 6/7. Not positive (2 of 6): tp 2, fp 1, F1 = 4/5.
     assert values["f1_non0"] == pytest.approx(4 / 6 * 6 / 7 + 2 / 6 * 4 / 5)  # 88/105
+    # Cut at ±2 the clips 2 and 3 agree, cut at ±3 clip 2 alone.
+    assert values["acc5"] == pytest.approx(2 / 7) and values["acc7"] == pytest.approx(1 / 7)
 
 
 def test_swapped_arguments_give_another_weighted_f1():
@@ -323,6 +325,8 @@ def test_regression_equals_its_definition(case):
         "f1_has0": counted_weighted_f1(truth >= 0, pred >= 0),
         "acc2_non0": ((pred > 0) == (truth > 0))[kept].mean() if kept.any() else math.nan,
         "f1_non0": counted_weighted_f1(truth[kept] > 0, pred[kept] > 0) if kept.any() else math.nan,
+        "acc5": np.mean([round(min(2, max(-2, p))) == round(min(2, max(-2, t))) for p, t in zip(pred, truth)]),
+        "acc7": np.mean([round(min(3, max(-3, p))) == round(min(3, max(-3, t))) for p, t in zip(pred, truth)]),
     }
     assert values == pytest.approx(expected, rel=1e-5, abs=1e-6, nan_ok=True)
 

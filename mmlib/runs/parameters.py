@@ -2,22 +2,30 @@
 
 import ast
 import json
+import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmlib import missing
+from mmlib.names import DataError, suggest
 from mmlib.runs.errors import RunError
 
+_PROTOCOLS = ("protocol", "holes")  # parameters that hold names of protocols
+_CHOICES = re.compile(r"^(\w+):.*#.*\[([^\[\]]+ \| [^\[\]]+)\]", re.M)
 _TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Raises RunError for a notebook that does not exist or has no parameters, an unknown name, or a value of a wrong type.
+    """Raises RunError for a notebook that does not exist or has no parameters, an unknown name, a value of a wrong type, a
+    number that is not finite, a name that is no protocol, and one that is not among the choices of its parameter.
 
+    Choices stand in the parameter's comment: `scaling: str = "dimension"  # what has deviation 1 [dimension | modality]`.
     papermill itself passes over all of these with at most a line in its log.
     """
-    _check_values(str(notebook), _defaults(notebook), parameters)
+    _check_values(str(notebook), _defaults(notebook), parameters, choices(_tagged(notebook)))
 
 
 def completed(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,12 +38,22 @@ def completed(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {k: float(v) if defaults[k][0] == "float" and v is not None else v for k, v in values.items()}
 
 
-def _defaults(notebook: Path) -> dict[str, tuple[str, Any]]:
+def choices(source: str) -> dict[str, list[str]]:
+    """Name -> the values that its comment in a parameters cell allows."""
+    return {name: [value.strip() for value in values.split("|")] for name, values in _CHOICES.findall(source)}
+
+
+def _tagged(notebook: Path) -> str:
     tagged = [source for source, tags in code(notebook) if "parameters" in tags]
     if not tagged:
         raise RunError(f"{notebook}: no cell is tagged 'parameters'")
+    return tagged[0]
+
+
+def _defaults(notebook: Path) -> dict[str, tuple[str, Any]]:
+    source = _tagged(notebook)
     try:
-        return assignments(tagged[0])
+        return assignments(source)
     except (SyntaxError, ValueError, TypeError, AttributeError) as e:
         raise RunError(f"{notebook}: its parameters cell has more than lines of `name: type = literal` ({e})") from None
 
@@ -69,7 +87,7 @@ def parameters_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
         if defaults:
             if following.startswith("# Parameters\n"):  # as papermill marks what it injects behind the tagged cell
                 injected = {name: value for name, (_, value) in assignments(following).items()}
-                _check_values("this notebook", defaults, injected)
+                _check_values("this notebook", defaults, injected, choices(cell))
             return {name: namespace[name] for name in defaults}
     annotations = namespace.get("__annotations__", {})
     if annotations and not any(cells):  # nbval keeps no history of cells, and injects nothing
@@ -92,16 +110,32 @@ def assignments(source: str) -> dict[str, tuple[str, Any]]:
     values = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign):
-            values[node.target.id] = (ast.unparse(node.annotation), ast.literal_eval(node.value))
+            values[node.target.id] = (ast.unparse(node.annotation), _literal(node.value))
         elif isinstance(node, ast.Assign):
-            values[node.targets[0].id] = ("", ast.literal_eval(node.value))
+            values[node.targets[0].id] = ("", _literal(node.value))
     return values
 
 
-def _check_values(where: str, defaults: Mapping[str, tuple[str, Any]], parameters: Mapping[str, Any]) -> None:
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal, in which papermill writes float('nan') and float('inf') for what has none."""
+
+    class Floats(ast.NodeTransformer):
+        def visit_Call(self, call: ast.Call) -> ast.expr:
+            match call:
+                case ast.Call(ast.Name("float"), [ast.Constant(str() as text)], []):
+                    return ast.Constant(float(text))
+            return call
+
+    return ast.literal_eval(Floats().visit(node))
+
+
+def _check_values(
+    where: str, defaults: Mapping[str, tuple[str, Any]], parameters: Mapping[str, Any], allowed: Mapping[str, list[str]]
+) -> None:
     for name, value in parameters.items():
         if name not in defaults:
-            raise RunError(f"{where}: unknown parameter {name!r}; it takes {', '.join(defaults)}")
+            near = suggest(name, defaults)
+            raise RunError(f"{where}: unknown parameter {name!r}{near or ';'} it takes {', '.join(defaults)}")
         kind, default = defaults[name]
         if kind and kind not in _TYPES:
             raise RunError(f"{where}: parameter {name!r} is annotated {kind}; use {', '.join(_TYPES)}")
@@ -110,6 +144,25 @@ def _check_values(where: str, defaults: Mapping[str, tuple[str, Any]], parameter
             raise RunError(f"{where}: parameter {name!r} is {value!r}, expected {kind}")
         if kind == "list" and value and _numbers(default) and not _numbers(value):
             raise RunError(f"{where}: parameter {name!r} is {value!r}, expected numbers (YAML writes 5.0e-4, not 5e-4)")
+        for part in _parts(value):
+            _check_part(f"{where}: parameter {name!r}", name, part, allowed.get(name))
+
+
+def _check_part(where: str, name: str, value: Any, allowed: list[str] | None) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RunError(f"{where} is {value}; give a finite number (JSON, in which runs are kept, has no other)")
+    if allowed is not None and value not in allowed:
+        raise RunError(f"{where}: {value!r} is not one of {', '.join(allowed)}{suggest(str(value), allowed)}")
+    if name in _PROTOCOLS and isinstance(value, str):
+        try:
+            missing.parse(value)
+        except DataError as e:
+            raise RunError(f"{where}: {e}") from None
+
+
+def _parts(value: Any) -> list[Any]:
+    """The value, or those inside a list."""
+    return [part for item in value for part in _parts(item)] if isinstance(value, list) else [value]
 
 
 def _numbers(values: Any) -> bool:

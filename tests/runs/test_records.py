@@ -133,7 +133,11 @@ def test_rows_must_be_complete(data, tmp_path):
 def test_a_record_needs_a_parameters_cell_and_refuses_what_papermill_lets_pass(data, tmp_path):
     with pytest.raises(runs.RunError, match="no parameters cell has run"):
         recording(data, tmp_path, cells=("lr = 1", "lr: float = f()"))
-    for injected, message in (("lrr = 2", "unknown parameter 'lrr'"), ("lr = 'x'", "'lr' is 'x', expected float")):
+    for injected, message in (
+        ("lrr = 2", "unknown parameter 'lrr'; did you mean 'lr'"),
+        ("lr = 'x'", "'lr' is 'x', expected float"),
+        ("lr = float('nan')", "'lr' is nan; give a finite number"),
+    ):
         with pytest.raises(runs.RunError, match=message):
             recording(data, tmp_path, cells=(CELL, f"# Parameters\n{injected}"))
     assert recording(data, tmp_path, cells=(CELL, "# Parameters\nlr = 2.0"), lr=2.0).parameters["lr"] == 2.0
@@ -168,7 +172,9 @@ def test_execute_runs_once_and_returns_the_record(tmp_path):
 
 def test_unknown_parameters_fail_before_anything_starts(tmp_path):
     nb = notebook(tmp_path, RECORDING)
-    with pytest.raises(runs.RunError, match="unknown parameter 'vallue'; it takes value, method, seed, out_dir"):
+    with pytest.raises(
+        runs.RunError, match="unknown parameter 'vallue'; did you mean 'value'\\? it takes value, method, seed, out_dir"
+    ):
         runs.run_notebook(nb, tmp_path / "run", {"vallue": 3.0})
     assert not (tmp_path / "run").exists()
     lost = notebook(tmp_path, RECORDING, tag="parametres", name="lost.ipynb")
@@ -221,6 +227,20 @@ def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
         ("size: int", 3, "its parameters cell has more than lines of `name: type = literal`"),
         ("sizes: list = [1] * 2", [3], "its parameters cell has more than lines"),
         ("%matplotlib inline\nsize: int = 1", 3, "its parameters cell has more than lines"),
+        ("lr: float = 1.0", float("inf"), "parameter 'lr' is inf; give a finite number"),
+        ("lrs: list = [1.0]", [1.0, float("nan")], "parameter 'lrs' is nan; give a finite number"),
+        (
+            "protocol: str = 'complete'",
+            "availble(text)",
+            "parameter 'protocol': .*unknown; write a name such as complete",
+        ),
+        ("holes: list = []", ["complete", "rate(2)"], "parameter 'holes': "),
+        ("scale: str = 'a'  # [a | b c]", "b", "parameter 'scale': 'b' is not one of a, b c"),
+        (
+            "decays: list = []  # or [none | plateau]; more",
+            ["none", "plato"],
+            "'plato' is not one of none, plateau; did you",
+        ),
     ],
 )
 def test_values_in_lists_and_what_no_check_can_read(line, value, message, tmp_path):
@@ -240,3 +260,7 @@ def test_lists_of_numbers_may_hold_others_and_other_lists_anything(tmp_path):
     nbformat.write(book, nb)
     runs.check_parameters(nb, {"lrs": [1, 0.5], "names": ["b", "c"], "nothing": [[1, "x"]]})
     runs.check_parameters(nb, {"lrs": []})
+    book.cells[0].source = "kinds: list = []  # [a | b]\nprotocol: str = ''\nplain: str = 'x'  # a [note], no choice"
+    nbformat.write(book, tmp_path / "other.ipynb")
+    given = {"kinds": ["a", "b"], "protocol": "rates(text=0.1, audio=0.6)", "plain": "y"}
+    runs.check_parameters(tmp_path / "other.ipynb", given)

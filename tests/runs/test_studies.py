@@ -73,7 +73,7 @@ def test_plan_expands_the_grid_and_names_runs_by_their_point(tmp_path):
     [
         (
             "- notebook: NB\n  parameters: {valeu: 1}",
-            "unknown parameter 'valeu'; it takes value, method, seed, out_dir",
+            r"unknown parameter 'valeu'; did you mean 'value'\? it takes value, method, seed, out_dir",
         ),
         ("- notebook: NB\n  grid: {seed: [0, x]}", "parameter 'seed' is 'x', expected int"),
         ("- notebook: 3", "notebook is 3, it must be text"),
