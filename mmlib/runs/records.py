@@ -9,6 +9,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,33 @@ TEST, TRIAL, CHOSEN = "test", "trial", "chosen"
 """Roles of rows: a score on the test split; a trial's score on validation; that of the trial which was chosen."""
 _DEFAULTS = {"role": TEST, "flags": ""}  # of records that are older than these columns
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
+_NOT_GIVEN = "synthetic"  # the parameter features of a notebook on which no archive is set
 _STARTED = time.time()
+
+
+def features_label(label: str, data: Dataset) -> str:
+    """How result rows name the features: `label`, tied to the content of the file that they come from.
+
+    data/archives.csv names the archives of the studies by their SHA-256. For such a file the label has to begin with that
+    name; it is the label where none is given. The label of any other archive ends with the beginning of its SHA-256, so that
+    another file is not taken for a known one.
+    Raises RunError for another label of a known file.
+    """
+    sha256, given = data.provenance.get("sha256"), "" if label == _NOT_GIVEN else label
+    if sha256 is None:
+        return label + (" [not a file as published]" if data.provenance.get("published") is False else "")
+    known = _archives().get(sha256)
+    if known is None:
+        return f"{given or data.name} [file {sha256[:12]}]"
+    if given and not given.startswith(known):
+        raise RunError(f"features is {given!r}, but {data.where} holds {known!r}; begin the parameter with that")
+    return given or known
+
+
+@cache
+def _archives() -> dict[str, str]:
+    path = ROOT / "data" / "archives.csv"
+    return dict(pd.read_csv(path)[["sha256", "features"]].to_numpy().tolist()) if path.exists() else {}
 
 
 def _commit() -> str | None:
@@ -101,10 +128,14 @@ class Record:
     def of(self, data: Dataset, **labels: Any) -> None:
         """The data that the next scores are of, and labels of their rows; by default dataset is the name of the data.
 
-        Labels features, protocol and seed are the parameters of these names where the notebook has them.
+        Labels features, protocol and seed are the parameters of these names where the notebook has them; for what features
+        becomes see `features_label`.
         """
         self._data = data
-        self._labels |= {"dataset": data.name, **labels}
+        self._labels |= {"dataset": data.name}
+        if "features" in self.parameters:
+            self._labels["features"] = features_label(self.parameters["features"], data)
+        self._labels |= labels
 
     def add(self, scores: Mapping[str, float], **labels: Any) -> None:
         """One row per metric, with these labels (method, condition, ...) and the labels of all rows.

@@ -1,6 +1,7 @@
 """A run counts when its record is there, and only then. Studies and their engine: test_studies.py."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import nbformat
@@ -8,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from matplotlib.figure import Figure
 
 from mmlib import metrics, runs, synthetic, training
 from mmlib.models import MODELS
+from mmlib.runs import records
 from tests.helpers.notebooks import RECORDING, notebook
 
 CELL = 'lr: float = 1e-3\nseed: int = 0\nout_dir: str = ""'
@@ -185,6 +188,34 @@ def test_unknown_parameters_fail_before_anything_starts(tmp_path):
             runs.run_notebook(nb, tmp_path / "run", {"value": value})
     with pytest.raises(runs.RunError, match="no notebook"):
         runs.run_notebook(tmp_path / "none.ipynb", tmp_path / "run", {})
+
+
+def test_the_label_of_features_belongs_to_the_content_of_a_file(data, monkeypatch):
+    """A file of other content under a known name must not be recorded as the known features."""
+    monkeypatch.setattr(records, "_archives", lambda: {"a" * 64: "MiniLM-L6 tokens"})
+    known, other = ({**data.provenance, "sha256": c * 64, "file": "mosi.npz"} for c in "ab")
+    known, other = (replace(data, provenance=p) for p in (known, other))
+    assert runs.features_label("MiniLM-L6 tokens, standardised", known) == "MiniLM-L6 tokens, standardised"
+    assert runs.features_label("synthetic", known) == "MiniLM-L6 tokens"
+    assert runs.features_label("MiniLM-L6 tokens", other) == "MiniLM-L6 tokens [file bbbbbbbbbbbb]"
+    assert runs.features_label("synthetic", other) == f"{data.name} [file bbbbbbbbbbbb]"
+    with pytest.raises(runs.RunError, match="features is 'GloVe', but mosi.npz holds 'MiniLM-L6 tokens'; begin"):
+        runs.features_label("GloVe", known)
+    changed = replace(data, provenance={"published": False})
+    assert runs.features_label("MMSA release", changed) == "MMSA release [not a file as published]"
+    assert runs.features_label("synthetic", data) == "synthetic"
+
+
+def test_every_study_names_its_features_as_the_archive_is_known():
+    known = set(pd.read_csv(runs.ROOT / "data" / "archives.csv")["features"])
+    for path in sorted((runs.ROOT / "notebooks" / "studies").glob("*.yaml")):
+        for entry in yaml.safe_load(path.read_text()):
+            parameters = entry.get("parameters", {})
+            if parameters.get("archive", "").endswith(".npz") and "mmimdb_clip" not in parameters["archive"]:
+                assert any(parameters["features"].startswith(name) for name in known), (
+                    path.name,
+                    parameters["features"],
+                )
 
 
 @pytest.mark.slow
