@@ -1,0 +1,44 @@
+"""Multimodal learning with missing modalities: four papers' methods, their baselines, and data whose optimum is known.
+
+    import mmlib
+
+    data = mmlib.Dataset.from_arrays({"image": X_image, "text": X_text}, y).standardised()
+    system = mmlib.MODELS["fill"].for_data(data, dropout=True)
+    mmlib.fit(system, data, "patterns")
+    mmlib.evaluate(system, data, "available(text)")
+    mmlib.save(system, data, "my_model")
+
+`python -m mmlib` lists the commands, `mmlib.models.table()` the systems.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("mmlib")
+
+_ROOMS = (
+    "data", "encode", "estimators", "metrics", "missing", "models", "releases", "report", "runs", "show", "synthetic",
+    "training",
+)  # fmt: skip
+_NAMES = {
+    "Dataset": "data", "DataError": "data", "read": "data", "write": "data",
+    "MODELS": "models", "save": "models", "load_model": "models",
+    "fit": "training", "tune": "training", "predict": "training", "evaluate": "training",
+    "MissingModalityClassifier": "estimators", "MissingModalityRegressor": "estimators",
+    "load_release": "releases",
+}  # fmt: skip
+_ELSEWHERE = {"load_model": "load", "load_release": "load"}
+
+
+def __getattr__(name: str) -> Any:
+    """A room or a name of it, imported when it is first asked for: torch alone takes a second."""
+    if name in _ROOMS:
+        return import_module(f"mmlib.{name}")
+    if name in _NAMES:
+        return getattr(import_module(f"mmlib.{_NAMES[name]}"), _ELSEWHERE.get(name, name))
+    raise AttributeError(f"mmlib has no {name!r}; it has {', '.join(__dir__())}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*_ROOMS, *_NAMES, "__version__"})

@@ -14,9 +14,34 @@ from jaxtyping import Bool, Float
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from torch import Tensor
 
-from mmlib.names import SPLITS, TASKS, DataError, suggest
+from mmlib.names import COLUMN_KINDS, SPLITS, TASKS, DataError, suggest
 
 Columns = Sequence[Any] | slice
+
+
+def fields(
+    X: Any, y: Any, modalities: Mapping[str, Columns] | None, observed: Mapping[str, Any] | None, task: str | None,
+    label_names: Sequence[str] | None, ids: Any, split: Any, shares: Mapping[str, Any], columns: Mapping[str, Any], name: str,
+) -> dict[str, Any]:  # fmt: skip
+    """The fields of a Dataset; arguments and errors are explained in `Dataset.from_arrays`.
+
+    shares: valid, test and seed of a drawn split. columns: group, order, speaker and fold.
+    """
+    features, masks = parts_of(X, modalities, observed)
+    warn_of_zeros(features, masks)
+    n = len(next(iter(features.values())))
+    task, target, names = labels_of(y, task, label_names)
+    if len(target) != n:
+        raise DataError(f"y: has {len(target)} rows, X has {n}; give one label for each row of X")
+    columns = {k: column_of(k, v, n, COLUMN_KINDS[k]) for k, v in columns.items()}
+    if split is None:
+        split = drawn_split(task, target, names, columns["group"], **shares)
+    return {
+        "name": name, "task": task, "features": features, "observed": masks, "target": target,
+        "split": split_of(split, n), "ids": np.arange(n).astype(str) if ids is None else column_of("ids", ids, n, "U"),
+        "label_names": names, **columns, "partial": shares["test"] == 0,
+        "provenance": {"name": name, "source": "arrays", "columns": columns_of(X, modalities)},
+    }  # fmt: skip
 
 
 def parts_of(

@@ -36,7 +36,7 @@ def room(module: str) -> str:
 
 
 def test_every_room_is_named():
-    assert {room(m) for m in MODULES if m != "mmlib"} == set(ROOMS)
+    assert {room(m) for m in MODULES if m not in ("mmlib", "mmlib.__main__")} == set(ROOMS)
 
 
 def test_no_module_imports_from_a_room_above_its_own():

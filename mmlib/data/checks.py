@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.names import SPLITS, TASKS, DataError, suggest
+from mmlib.names import COLUMN_KINDS, SPLITS, TASKS, DataError, suggest
 
 _CHUNK_BYTES = 2**26
-COLUMN_KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold": "i"}
 
 
 def field_error(

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmlib import arrays, describe
-from mmlib.data.checks import COLUMN_KINDS, check_dataset, check_modalities, chunk_rows, field_error
-from mmlib.names import SPLITS, DataError, suggest
+from mmlib.data.checks import check_dataset, check_modalities, chunk_rows, field_error
+from mmlib.names import COLUMN_KINDS, SPLITS, DataError, suggest
 
 Mask = Mapping[str, Bool[Tensor, "n _"]]
 
@@ -136,21 +136,9 @@ class Dataset:
         ids: unique names of the rows, by default their numbers. group, order, speaker, fold: as in Dataset.
         Raises DataError, which names the argument, the row and the remedy.
         """
-        features, masks = arrays.parts_of(X, modalities, observed)
-        arrays.warn_of_zeros(features, masks)
-        n = len(next(iter(features.values())))
-        task, target, names = arrays.labels_of(y, task, label_names)
-        if len(target) != n:
-            raise DataError(f"y: has {len(target)} rows, X has {n}; give one label for each row of X")
-        given = {"group": group, "order": order, "speaker": speaker, "fold": fold}
-        columns = {k: arrays.column_of(k, v, n, COLUMN_KINDS[k]) for k, v in given.items()}
-        if split is None:
-            split = arrays.drawn_split(task, target, names, columns["group"], valid, test, seed)
-        return cls(
-            name, task, features, masks, target, arrays.split_of(split, n),
-            np.arange(n).astype(str) if ids is None else arrays.column_of("ids", ids, n, "U"), names, **columns,
-            provenance={"name": name, "source": "arrays", "columns": arrays.columns_of(X, modalities)}, partial=test == 0,
-        )  # fmt: skip
+        columns = {"group": group, "order": order, "speaker": speaker, "fold": fold}
+        shares = {"valid": valid, "test": test, "seed": seed}
+        return cls(**arrays.fields(X, y, modalities, observed, task, label_names, ids, split, shares, columns, name))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, Dataset, Scaling, View
-from mmlib.names import DataError
+from mmlib.names import TASKS, DataError, check_arguments, suggest
 
 TRAITS = {
     "batch_dependent": "a prediction depends on the other rows of its batch",
@@ -41,6 +41,7 @@ class System(nn.Module):
     have names that begin with the same word ("itfn text", "itfn audio").
     grid: settings of the method that its paper tunes, at most two, and the values to try (`training.tune`);
     empty in a variant that has none of them.
+    modalities, tasks, sequences: what data the system takes: how many modalities, in words; which of TASKS; whether frames.
     Traits (class attributes, False unless declared; TRAITS explains them) say what the method needs; tables print them.
     State changed by hooks must be parameters or buffers. On resume only `prepare` is called again.
     class_weight: (C,), the weights of the classes in `task_loss`, None for equal ones. A setting of the training, the same
@@ -51,6 +52,7 @@ class System(nn.Module):
     class_weight: Float[Tensor, "C"] | None = None
     fitted_to: Scaling | None
     stages: tuple[str, ...] = ("main",)
+    modalities, tasks, sequences = "any", TASKS, True
     grid: Mapping[str, tuple[Any, ...]] = {}
     batch_dependent = stochastic = needs_complete_training = False
     needs_dialogues = regression_only = trained_per_pattern = False
@@ -62,7 +64,11 @@ class System(nn.Module):
 
     @classmethod
     def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "System":
-        """A new system for the modalities, task and labels of this dataset; initial weights depend on `seed` only."""
+        """A new system for the modalities, task and labels of this dataset; initial weights depend on `seed` only.
+
+        Raises TypeError for an argument that the constructor does not have, naming the one that was meant.
+        """
+        check_arguments(cls, arguments)
         with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
             torch.manual_seed(seed)
             system = cls(data.dims, data.task, data.outputs, **arguments).to(data.device)
@@ -124,7 +130,8 @@ def check_options(method: str, **options: tuple[str, tuple[str, ...]]) -> None:
     """Raises DataError for an option with a value outside its choices; options: name=(value, choices)."""
     for name, (value, choices) in options.items():
         if value not in choices:
-            raise DataError(f"{method}: {name} {value!r} is not one of {', '.join(choices)}")
+            near = suggest(str(value), choices)
+            raise DataError(f"{method}: {name} {value!r} is not one of {', '.join(choices)}{near}")
 
 
 def task_loss(

@@ -184,6 +184,7 @@ class UMDF(System):
     Table 3, without L_fea: lambda1=0; L_logits: lambda2=0; MCIM: interaction='self'; DFIM: integration='concatenation'.
     """
 
+    modalities = "two or more"
     grid = {"lambda2": (0.1, 1.0)}
 
     def __init__(

@@ -9,6 +9,7 @@ from mmlib import metrics, missing
 from mmlib.cost.threads import threads_for
 from mmlib.data.dataset import Batch, Dataset
 from mmlib.models.base import Prediction, System
+from mmlib.names import suggesting
 
 
 def pick_device(name: str) -> torch.device:
@@ -18,6 +19,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+@suggesting
 def predict(
     system: System,
     data: Dataset,
@@ -39,6 +41,7 @@ def predict(
     return Prediction(join([p.logits for p in parts]), completed, join([p.representation for p in parts]))
 
 
+@suggesting
 def evaluate(
     system: System,
     data: Dataset,

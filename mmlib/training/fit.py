@@ -24,7 +24,7 @@ from mmlib.cost.threads import threads_for
 from mmlib.data.dataset import Dataset, View
 from mmlib.models.base import System, task_loss
 from mmlib.models.yardsticks.baselines import class_weights, prior_logits
-from mmlib.names import SPLITS
+from mmlib.names import SPLITS, suggesting
 from mmlib.training import checkpoint
 from mmlib.training.checkpoint import Diverged, TrainingError
 from mmlib.training.evaluate import predictions
@@ -81,6 +81,7 @@ class _Options:
     patience: int | None
 
 
+@suggesting
 def fit(
     system: System,
     data: Dataset,

@@ -72,11 +72,12 @@ class Coin(System):
 class AllZeros(System):
     """Predicts no for every label. Its cell accuracy is the score of an untrained system in SIM-C's flattened F-micro."""
 
+    tasks = ("multilabel", "multibinary")
     stages = ()
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int):
         super().__init__(dims, task, outputs)
-        if task not in ("multilabel", "multibinary"):
+        if task not in self.tasks:
             raise DataError(f"all zeros is defined for multilabel and multibinary, not {task}")
 
     def predict(self, batch: Batch) -> Prediction:
@@ -85,6 +86,8 @@ class AllZeros(System):
 
 class Unimodal(System):
     """One modality: mean over its observed frames, then an MLP. Rows without this modality get the prior."""
+
+    modalities = "one of them"
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int, *, modality: str):
         super().__init__(dims, task, outputs)
