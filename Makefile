@@ -26,9 +26,10 @@ test: $(READY)
 		--nbval --nbval-current-env --nbval-sanitize-with tests/notebooks.cfg \
 		tests $(NOTEBOOKS)
 
+# In containers the user is often root, which Jupyter refuses unless it is told. LAB_ARGS="--ip=0.0.0.0 --no-browser"
 lab: $(READY)
 	$(BIN)/python -m ipykernel install --user --name mmlib --display-name "mmlib"
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 # Progress bars are for the person who watches; stored in a notebook they are noise.
 quick test notebooks: export TQDM_DISABLE = 1
@@ -50,7 +51,7 @@ results: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --progress-bar on --editable '.[all]' --constraint constraints.txt
 	touch $@

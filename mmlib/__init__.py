@@ -28,13 +28,19 @@ _NAMES = {
     "MissingModalityClassifier": "estimators", "MissingModalityRegressor": "estimators",
     "load_release": "releases",
 }  # fmt: skip
+_EXTRAS = {"show": "notebooks", "report": "notebooks", "runs": "runs", "encode": "encode"}
 _ELSEWHERE = {"load_model": "load", "load_release": "load"}
 
 
 def __getattr__(name: str) -> Any:
     """A room or a name of it, imported when it is first asked for: torch alone takes a second."""
     if name in _ROOMS:
-        return import_module(f"mmlib.{name}")
+        try:
+            return import_module(f"mmlib.{name}")
+        except ModuleNotFoundError as e:
+            if name not in _EXTRAS or (e.name or "").startswith("mmlib"):
+                raise
+            raise ImportError(f"mmlib.{name} needs {e.name}: pip install 'mmlib[{_EXTRAS[name]}]'") from e
     if name in _NAMES:
         return getattr(import_module(f"mmlib.{_NAMES[name]}"), _ELSEWHERE.get(name, name))
     raise AttributeError(f"mmlib has no {name!r}; it has {', '.join(__dir__())}")

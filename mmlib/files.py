@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and SHA-256 of files and tensors."""
+"""Files that are written whole or not at all, SHA-256 of files and tensors, and where the project's own files lie."""
 
 import fcntl
 import hashlib
@@ -76,3 +76,13 @@ def fingerprint(weights: Mapping[str, Tensor], settings: object) -> str:
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def is_checkout() -> bool:
+    """Whether the package lies in a checkout of the project, not in an environment's site-packages."""
+    return (Path(__file__).parents[1] / "pyproject.toml").exists()
+
+
+def home() -> Path:
+    """The folder of notebooks, studies and tables of numbers: the checkout, or what the wheel brought."""
+    return Path(__file__).parents[1] if is_checkout() else Path(__file__).parent / "shipped"

@@ -40,7 +40,7 @@ def test_every_room_is_named():
 
 
 def test_no_module_imports_from_a_room_above_its_own():
-    for module in MODULES:
+    for module in MODULES.keys() - {"mmlib", "mmlib.__main__"}:
         for other in imported(module):
             assert ROOMS.index(room(other)) <= ROOMS.index(room(module)), f"{module} imports {other}, which lies above"
 

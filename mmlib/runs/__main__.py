@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from mmlib import show
+from mmlib import files, show
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
 from mmlib.runs.records import ROOT, TEST, collect, save
@@ -25,7 +25,7 @@ from mmlib.runs.study import plan
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: every run is finished. 1: some are not. 2: the request is wrong. 130: Ctrl-C."""
     options = _parser().parse_args(arguments)
-    out = (options.out or ROOT / "runs" / options.study.stem).resolve()
+    out = (options.out or (ROOT if files.is_checkout() else Path()) / "runs" / options.study.stem).resolve()
     if options.fresh:
         out = out / time.strftime("%Y-%m-%d-%H%M%S")
     failures: list[Outcome] = []

@@ -25,7 +25,7 @@ from mmlib.runs.parameters import parameters_of
 from mmlib.runs.versions import check_kernel
 from mmlib.training.tune import Tuned
 
-ROOT = Path(__file__).parents[2]
+ROOT = files.home()
 RECORD = "record.json"
 REQUEST = "params.json"
 REPLICATES = "replicates.npz"
@@ -66,6 +66,8 @@ def _archives() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The checkout's commit, with '+' where the working tree differs; None outside a git checkout."""
+    if not (ROOT / ".git").exists():  # an installed package may lie inside the checkout of another project
+        return None
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

@@ -29,7 +29,8 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
 
     out: the folder of the run folders, whose names say the point of the grid and end with a digest of everything that the
     run depends on. changes: parameters set for every entry; a value given here replaces a grid axis of that name.
-    `$NAME` in a value stands for an environment variable.
+    `$NAME` in a value stands for an environment variable. Paths are seen from the study's folder, then from the working
+    directory; notebooks also from those of the project.
     Raises RunError for a file that is not a study, for unknown notebooks, parameters or keys, values of a wrong type, an
     unset variable, a missing file or kernel, and two equal runs.
     """
@@ -65,7 +66,7 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
             if not isinstance(entry.get(key) or kind(), kind):
                 expected = "text" if kind is str else "NAME: value"
                 raise RunError(f"{where}: {key} is {entry[key]!r}, it must be {expected}")
-        notebook = ROOT / "notebooks" / entry["notebook"]
+        notebook = _found(entry["notebook"], study) or ROOT / "notebooks" / entry["notebook"]
         fixed = {**(entry.get("parameters") or {}), **changes}
         grid = {k: v for k, v in (entry.get("grid") or {}).items() if k not in changes}
         for axis, values in grid.items():
@@ -73,7 +74,11 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
                 raise RunError(f"{where}: grid {axis!r} is {values!r}, it must be a list of values")
         for values in itertools.product(*grid.values()):
             point = dict(zip(grid, values))
-            yield notebook, {**point, **changes}, {k: _located(where, k, v) for k, v in {**fixed, **point}.items()}
+            yield (
+                notebook,
+                {**point, **changes},
+                {k: _located(where, k, v, study) for k, v in {**fixed, **point}.items()},
+            )
 
 
 def _entries(study: Path) -> list[Any]:
@@ -88,7 +93,12 @@ def _entries(study: Path) -> list[Any]:
     return entries
 
 
-def _located(where: str, name: str, value: Any) -> Any:
+def _found(path: str, study: Path) -> Path | None:
+    """A file or folder as seen from the study or from the working directory."""
+    return next((place.resolve() for place in (study.parent / path, Path(path)) if place.exists()), None)
+
+
+def _located(where: str, name: str, value: Any, study: Path) -> Any:
     """The value with environment variables replaced, and a path made absolute, because kernels work in another folder.
 
     What looks like a path: a variable or a slash in it, or the ending of a file of data.
@@ -102,8 +112,10 @@ def _located(where: str, name: str, value: Any) -> Any:
         remedy = f"set it (export {unset[0]}=FOLDER) or say --set {name}=PATH"
         raise RunError(f"{where}: {name} is {value}, and the environment has no {unset[0]}; {remedy}")
     located = os.path.expandvars(value)
-    if os.path.exists(located):
-        return os.path.abspath(located)
+    if place := _found(located, study):
+        return str(place)
     if located != value or Path(located).suffix in _FILES:
-        raise RunError(f"{where}: {name} is {value}, and there is no {located} (seen from {Path.cwd()})")
+        raise RunError(
+            f"{where}: {name} is {value}, and there is no {located} (seen from {Path.cwd()} and from the study)"
+        )
     return located
