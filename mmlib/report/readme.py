@@ -8,6 +8,7 @@ What stands between `<!-- name -->` and `<!-- /name -->` is replaced, for each n
 from pathlib import Path
 
 from mmlib import files, show
+from mmlib.models.overview import table as systems
 from mmlib.report.findings import findings
 from mmlib.runs import records
 
@@ -59,7 +60,15 @@ def findings_block() -> str:
     return "\n\n".join([_unwrapped(FIGURE), show.table(table).data, _unwrapped(NOTES)])
 
 
-BLOCKS = {"findings": findings_block}
+def systems_block() -> str:
+    """What each system takes, needs and costs, as markdown."""
+    table = systems().reset_index()
+    table["parameters"] = [f"{count:,}" for count in table["parameters"]]
+    note = "Stages and parameters: with the defaults for 200 rows of text, audio and vision, 32 numbers wide."
+    return "\n\n".join([show.table(table).data, note])
+
+
+BLOCKS = {"findings": findings_block, "systems": systems_block}
 
 
 def _unwrapped(text: str) -> str:
