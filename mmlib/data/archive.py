@@ -33,12 +33,17 @@ _AGAIN = "the file is truncated or damaged, copy or download it again"
 _CONVERT = "make a Dataset of its arrays and store that with mmlib.data.write"
 _OTHER_FORMATS = (
     (rb"\Z", f"is empty; {_AGAIN}"),
-    (rb"\x80[\0-\x05]", f"seems to be a pickle or old torch file, which can run code and is never opened; {_CONVERT}"),
+    (
+        rb"\x80[\0-\x05]",
+        "seems to be a pickle or old torch file, which can run code and is never opened here; "
+        f"mmlib.releases.load reads the pickles of known releases without running them; of others {_CONVERT}",
+    ),
     (rb"\x89HDF", f"seems to be an HDF5 file; open it with h5py and {_CONVERT}"),
     (rb"\x93NUMPY", f"seems to be a single .npy array; open it with numpy.load and {_CONVERT}"),
     (
         rb"(?!PK)[^\0-\x08\x0e-\x1f]+\Z",
-        "seems to be a text file (a web page? a Git LFS pointer?); get the archive itself",
+        "seems to be a text file (a web page? a Git LFS pointer?); get the archive itself. python -m mmlib.encode makes one of "
+        "a table of files",
     ),
     (rb"(?!PK)", f"is not an .npz archive; {_SPEC}"),
 )
@@ -93,17 +98,18 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
         raise DataError(f"{path}: cannot be opened ({problem.strerror}); see data/README.md for its place") from problem
 
 
-def write(data: Dataset, path: str | Path, *, half: bool = False) -> Path:
+def write(data: Dataset, path: str | Path, *, half: bool = False, overwrite: bool = False) -> Path:
     """Writes a data set as a feature archive and returns its path; equal content gives equal bytes.
 
-    half: store features as float16. The real frames of each row come first in the archive, padding follows.
+    half: store features as float16. overwrite: whether a file of this name is replaced. The real frames of each row come
+    first in the archive, padding follows.
 
     Raises DataError where the file exists, a row has padding between its frames, a value is too large for float16, or
     the format has no field for something.
     """
     path, where = Path(path), data.where
-    if path.exists():
-        raise DataError(f"{path}: exists already; remove it or choose another name")
+    if path.exists() and not overwrite:
+        raise DataError(f"{path}: exists already; choose another name, or overwrite=True")
     for split in SPLITS:
         data.rows(split)  # one without rows raises
     meta = json.dumps(_meta(data), default=str)

@@ -13,6 +13,7 @@ from mmlib.releases import mintrec, mmimdb, mmin, mmsa, mult, multibench, safe_p
 from mmlib.releases.fetch import RELEASES
 
 PICKLES = (mmsa, mult, multibench)  # recognised by their keys
+_TABLES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 FILES = (mmin, mintrec, mmimdb)  # recognised by the names of their files
 
 
@@ -35,6 +36,9 @@ def load(path: Path | str, **options) -> Dataset:
             return _announced(_read(reader.dataset, path, options, path), reader.NAME)
     if path.is_dir():
         raise DataError(f"{path}: is a folder of none of the releases {', '.join(r.NAME for r in FILES)}")
+    if path.suffix in _TABLES:
+        remedy = f"python -m mmlib.encode {path} --out FILE.npz makes features of the files that it names"
+        raise DataError(f"{path}: is a table; {remedy}, and mmlib.Dataset.from_arrays takes numbers")
     with open(path, "rb") as file:
         head = file.read(4)
     if head[:2] == b"PK":

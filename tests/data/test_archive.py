@@ -18,6 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmlib import synthetic
 from mmlib.data.archive import read, write
 from mmlib.data.dataset import Dataset
 from mmlib.names import DataError
@@ -642,3 +643,26 @@ def test_real_archives(tmp_path, path):
             assert np.array_equal(data.present[m].numpy(), archive[f"{m}_present"])
             if f"{m}_length" in archive:
                 assert np.array_equal(data.observed[m].sum(1).numpy(), archive[f"{m}_length"])
+
+
+def test_files_of_other_kinds_are_sent_to_their_readers(tmp_path):
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps({"train": 1}))
+    with pytest.raises(
+        DataError, match="mosi.pkl: seems to be a pickle .*; mmlib.releases.load reads the pickles of known"
+    ):
+        read(tmp_path / "mosi.pkl")
+    (tmp_path / "films.csv").write_text("id,label,text\na,b,c\n")
+    with pytest.raises(
+        DataError, match="films.csv: seems to be a text file .* python -m mmlib.encode makes one of a table"
+    ):
+        read(tmp_path / "films.csv")
+
+
+def test_an_archive_is_replaced_on_request_alone(tmp_path):
+    data = synthetic.like("mosi", dim=2, length=2).sample({"train": 4, "valid": 2, "test": 2})
+    other = synthetic.like("mosi", dim=3, length=2).sample({"train": 4, "valid": 2, "test": 2})
+    write(data, tmp_path / "a.npz")
+    with pytest.raises(DataError, match="exists already; choose another name, or overwrite=True"):
+        write(other, tmp_path / "a.npz")
+    assert read(tmp_path / "a.npz").fingerprint == data.fingerprint
+    assert read(write(other, tmp_path / "a.npz", overwrite=True)).fingerprint == other.fingerprint

@@ -101,3 +101,11 @@ def test_the_readme_reads_the_papers_files_where_fetch_puts_them():
     assert len(rows) == 8
     for name, path in rows:
         assert RELEASES[name].file == path or path.endswith(".npz"), name
+
+
+def test_a_table_of_files_belongs_to_encode(tmp_path):
+    (tmp_path / "films.csv").write_text("id,label,text\na,b,c\n")
+    with pytest.raises(
+        DataError, match="films.csv: is a table; python -m mmlib.encode .*films.csv --out FILE.npz makes"
+    ):
+        load(tmp_path / "films.csv")
