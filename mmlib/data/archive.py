@@ -31,20 +31,17 @@ _CHUNK_BYTES = 2**24
 _SPEC = "see data/README.md for the format"
 _AGAIN = "the file is truncated or damaged, copy or download it again"
 _CONVERT = "make a Dataset of its arrays and store that with mmlib.data.write"
+_RELEASES = "mmlib.releases.load reads the pickles of known releases without running them"
+_ENCODE = "python -m mmlib.encode makes one of a table of files"
 _OTHER_FORMATS = (
     (rb"\Z", f"is empty; {_AGAIN}"),
     (
         rb"\x80[\0-\x05]",
-        "seems to be a pickle or old torch file, which can run code and is never opened here; "
-        f"mmlib.releases.load reads the pickles of known releases without running them; of others {_CONVERT}",
+        f"seems to be a pickle or old torch file, which can run code; {_RELEASES}; of others {_CONVERT}",
     ),
     (rb"\x89HDF", f"seems to be an HDF5 file; open it with h5py and {_CONVERT}"),
     (rb"\x93NUMPY", f"seems to be a single .npy array; open it with numpy.load and {_CONVERT}"),
-    (
-        rb"(?!PK)[^\0-\x08\x0e-\x1f]+\Z",
-        "seems to be a text file (a web page? a Git LFS pointer?); get the archive itself. python -m mmlib.encode makes one of "
-        "a table of files",
-    ),
+    (rb"(?!PK)[^\0-\x08\x0e-\x1f]+\Z", f"seems to be a text file (a web page? a Git LFS pointer?); {_ENCODE}"),
     (rb"(?!PK)", f"is not an .npz archive; {_SPEC}"),
 )
 _TARGETS = {
@@ -101,8 +98,7 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
 def write(data: Dataset, path: str | Path, *, half: bool = False, overwrite: bool = False) -> Path:
     """Writes a data set as a feature archive and returns its path; equal content gives equal bytes.
 
-    half: store features as float16. overwrite: whether a file of this name is replaced. The real frames of each row come
-    first in the archive, padding follows.
+    half: store features as float16. overwrite: replace a file of this name. Real frames come first, padding follows.
 
     Raises DataError where the file exists, a row has padding between its frames, a value is too large for float16, or
     the format has no field for something.
