@@ -29,8 +29,8 @@ def plan(study: Path, out: Path, changes: Mapping[str, Any] | None = None, kerne
 
     out: the folder of the run folders, whose names say the point of the grid and end with a digest of everything that the
     run depends on. changes: parameters set for every entry; a value given here replaces a grid axis of that name.
-    `$NAME` in a value stands for an environment variable. Paths are seen from the study's folder, then from the working
-    directory; notebooks also from those of the project.
+    `$NAME` in a value stands for an environment variable. Paths are seen from the working directory, then from the
+    study's folder; notebooks also from the folder above it and from the project's.
     Raises RunError for a file that is not a study, for unknown notebooks, parameters or keys, values of a wrong type, an
     unset variable, a missing file or kernel, and two equal runs.
     """
@@ -66,7 +66,9 @@ def _points(study: Path, changes: Mapping[str, Any]) -> Iterator[tuple[Path, dic
             if not isinstance(entry.get(key) or kind(), kind):
                 expected = "text" if kind is str else "NAME: value"
                 raise RunError(f"{where}: {key} is {entry[key]!r}, it must be {expected}")
-        notebook = _found(entry["notebook"], study) or ROOT / "notebooks" / entry["notebook"]
+        # Beside the folder of the studies, as in the project and in what `python -m mmlib copy` makes.
+        place = _found(entry["notebook"], Path(), study.parent, study.parent.parent)
+        notebook = place or ROOT / "notebooks" / entry["notebook"]
         fixed = {**(entry.get("parameters") or {}), **changes}
         grid = {k: v for k, v in (entry.get("grid") or {}).items() if k not in changes}
         for axis, values in grid.items():
@@ -93,9 +95,9 @@ def _entries(study: Path) -> list[Any]:
     return entries
 
 
-def _found(path: str, study: Path) -> Path | None:
-    """A file or folder as seen from the study or from the working directory."""
-    return next((place.resolve() for place in (study.parent / path, Path(path)) if place.exists()), None)
+def _found(path: str, *folders: Path) -> Path | None:
+    """A file or folder as seen from the first of the folders that has it."""
+    return next((place.resolve() for place in (folder / path for folder in folders) if place.exists()), None)
 
 
 def _located(where: str, name: str, value: Any, study: Path) -> Any:
@@ -112,7 +114,7 @@ def _located(where: str, name: str, value: Any, study: Path) -> Any:
         remedy = f"set it (export {unset[0]}=FOLDER) or say --set {name}=PATH"
         raise RunError(f"{where}: {name} is {value}, and the environment has no {unset[0]}; {remedy}")
     located = os.path.expandvars(value)
-    if place := _found(located, study):
+    if place := _found(located, Path(), study.parent):
         return str(place)
     if located != value or Path(located).suffix in _FILES:
         raise RunError(

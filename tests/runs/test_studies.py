@@ -145,6 +145,26 @@ def test_relative_paths_are_the_caller_s_and_variables_are_replaced(tmp_path, mo
         assert run.parameters["method"] == str(tmp_path / "features.npz")
 
 
+def test_a_study_lies_anywhere_with_its_notebooks_and_data(tmp_path, monkeypatch):
+    """Outside the project: a notebook beside the study or in the folder above it, an archive beside the study."""
+    (tmp_path / "mine" / "studies").mkdir(parents=True)
+    beside = notebook(tmp_path / "mine" / "studies", RECORDING, name="beside.ipynb")
+    above = notebook(tmp_path / "mine", RECORDING, name="above.ipynb")
+    (tmp_path / "mine" / "studies" / "features.npz").touch()
+    entries = [{"notebook": p.name, "parameters": {"method": "features.npz"}} for p in (beside, above)]
+    path = study(tmp_path / "mine" / "studies", entries)
+    for folder in (tmp_path, tmp_path / "mine", "/"):
+        monkeypatch.chdir(folder)
+        planned = runs.plan(path, tmp_path / "out")
+        assert [run.notebook for run in planned] == [beside, above]
+        assert {run.parameters["method"] for run in planned} == {str(tmp_path / "mine" / "studies" / "features.npz")}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features.npz").touch()
+    assert runs.plan(path, tmp_path / "out")[0].parameters["method"] == str(tmp_path / "features.npz"), (
+        "the caller's first"
+    )
+
+
 def test_another_version_of_notebook_code_or_data_is_another_run(tmp_path, monkeypatch):
     nb, data = notebook(tmp_path, RECORDING), tmp_path / "features.npz"
     data.write_bytes(b"one")
