@@ -63,9 +63,11 @@ def encode(
 
     provenance: features (models, their fingerprints, hidden words), contextual (modalities with contextual encoders),
     warnings (numbers of contents that count as missing and of hidden words), derived (missing contents, with the reason).
+    A content counts as missing if it cannot be read, if its features have no frame, NaN or infinity, or if the encoder raises
+    for it but not for another.
 
-    Raises DataError for a modality without encoder, for an encoder that returns wrong shapes, NaN or infinity, and for words
-    to hide where there is no text.
+    Raises DataError for a modality without encoder or without any features, for an encoder that returns wrong shapes, and
+    for words to hide where there is no text.
     """
     if batch < 1:
         raise DataError(f"batch is {batch}; it must be at least 1")
@@ -98,17 +100,18 @@ def _compute(
     workers: int,
     bar: tqdm,
 ) -> dict[int, bytes]:
-    """Fills the cache and returns the key of each row in it. Adds to `lost` the contents that cannot be read."""
+    """Fills the cache and returns the key of each row in it. Adds to `lost` the contents that have no features."""
     contents = rows.contents[m]
     # Texts of similar length share a batch, the longest first. The batches do not depend on the order of the rows.
     order = sorted(todo, key=lambda i: (-len(contents[i]), contents[i]) if m == "text" else (0, str(contents[i])))
     keys: dict[int, bytes] = {}
     waiting: dict[bytes, Any] = {}
+    flaws: dict[bytes, str] = {}  # why a content has no features
 
     def prepare(i: int) -> tuple[int, bytes, Any, str]:
         content, key, loaded = contents[i], b"", None
         try:
-            content = content.read_bytes() if isinstance(content, Path) else content
+            content = _read(content)
             key = hashlib.sha256(_bytes(content)).digest()
             if key not in store:
                 loaded = encoder.load(content)
@@ -117,10 +120,16 @@ def _compute(
         return i, key, loaded, ""
 
     def compute() -> None:
-        with torch.inference_mode():
-            features = encoder.run(list(waiting.values()))
         who = f"{rows.where}: field {m!r}: encoder {encoder.name!r}"
-        store.add(list(waiting), _sequences(features, len(waiting), who))
+        known = [contents[i] for i, key in keys.items() if key in store][:1]
+        try:
+            results = dict(zip(waiting, _features(encoder, list(waiting.values()), known, who)))
+        except Exception as e:
+            e.add_note(f"{who} has none of {', '.join(repr(rows.ids[i]) for i, key in keys.items() if key in waiting)}")
+            raise
+        flaws.update({key: result for key, result in results.items() if isinstance(result, str)})
+        if whole := {key: result for key, result in results.items() if key not in flaws}:
+            store.add(list(whole), list(whole.values()))
         waiting.clear()
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
@@ -130,14 +139,15 @@ def _compute(
                 lost[m, i] = reason
             else:
                 keys[i] = key
-                if key not in store:
+                if key not in store and key not in flaws:
                     waiting[key] = loaded
             if len(waiting) == batch:
                 compute()
             bar.update()
         if waiting:
             compute()
-    return keys
+    lost.update({(m, i): flaws[key] for i, key in keys.items() if key in flaws})
+    return {i: key for i, key in keys.items() if key not in flaws}
 
 
 def _bytes(content: bytes | str | tuple[int, ...]) -> bytes:
@@ -158,14 +168,51 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, window: in
         yield waiting.popleft().result()
 
 
+def _features(encoder: Encoder, loaded: list, known: list, who: str) -> list[np.ndarray | str]:
+    """The features (frames, width) of each loaded content, or the reason why it has none.
+
+    known: contents that have features, not loaded.
+    An encoder that raises gets each content alone, and those that it raises for have no features. Its error is raised where
+    it fails for all of them and for the known ones, too: the encoder is wrong then, not a content.
+    """
+
+    def run(batch: list) -> list[np.ndarray | str]:
+        with torch.inference_mode():
+            return [_flaw(x) or x for x in _sequences(encoder.run(batch), len(batch), who)]
+
+    try:
+        return run(loaded)
+    except (DataError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # an encoder may raise anything
+        results, works = [], False
+        for batch in [[x] for x in loaded] + [[encoder.load(_read(x))] for x in known]:
+            try:
+                results += run(batch)
+                works = True
+            except Exception as e:
+                results.append(f"{type(e).__name__}: {e}")
+        if not works:
+            raise
+        return results[: len(loaded)]
+
+
+def _read(content: Any) -> Any:
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _flaw(x: np.ndarray) -> str:
+    if not x.size:
+        return "its features have no frame"
+    return "" if np.isfinite(x).all() else "its features hold NaN or infinity"
+
+
 def _sequences(features: Tensor | Sequence[Tensor], n: int, who: str) -> list[np.ndarray]:
     features = features.cpu() if isinstance(features, Tensor) else features  # once, not row by row
     arrays = [torch.atleast_2d(torch.as_tensor(x)).float().cpu().numpy() for x in features]
-    if len(arrays) != n or any(x.ndim != 2 or 0 in x.shape for x in arrays):
+    if len(arrays) != n or any(x.ndim != 2 for x in arrays):
         shapes = ", ".join(str(x.shape) for x in arrays[:3])
         raise DataError(f"{who} made {len(arrays)} features of {n} contents ({shapes}), expected (frames, width) each")
-    if not all(np.isfinite(x).all() for x in arrays):
-        raise DataError(f"{who} made NaN or infinity; correct it, or let its `load` raise for what it cannot encode")
     return arrays
 
 

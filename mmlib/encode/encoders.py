@@ -31,7 +31,8 @@ class Encoder:
     """Turns the contents of one modality into features.
 
     name: for the provenance. fingerprint: of all weights and settings that the features depend on.
-    run: takes a list of loaded contents, returns (n, d), (n, T, d) or n tensors (T, d).
+    run: takes a list of loaded contents, returns (n, d), (n, T, d) or n tensors (T, d). A content whose features have no
+        frame (T = 0), NaN or infinity counts as missing.
     load: takes a text or the bytes of a file, returns a content for `run`. It runs in a thread; a content for which it
         raises counts as missing.
     package: the PyPI package of the model.

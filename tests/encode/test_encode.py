@@ -373,6 +373,52 @@ def test_a_row_without_any_content_left_is_dropped_and_listed(films, tmp_path):
     )
 
 
+class Frames:
+    """An encoder of bytes in frames of two: an odd byte is NaN, and what is empty gives no frame, or an error."""
+
+    def __init__(self, raises=False):
+        self.asked, self.raises = [], raises
+        self.encoder = custom(self, "frames", "1", load=list)
+
+    def __call__(self, batch):
+        self.asked.append(len(batch))
+        if self.raises and [] in batch:
+            raise RuntimeError("kernel size can't be greater than input size")
+        return [torch.tensor([x if x % 2 == 0 else torch.nan for x in c]).reshape(-1, 2) for c in batch]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_clip_without_features_counts_as_missing_and_is_listed(films, tmp_path, raises):
+    clips = [b"abcd", b"", b"bbdd", b"bd", b"", b"bbbb"]
+    clips[0] = bytes([2, 2, 3, 2])  # one number that is NaN
+    for i, clip in enumerate(clips):
+        films[i]["audio"] = f"{i}.raw"
+        (tmp_path / f"{i}.raw").write_bytes(clip)
+    sounds = Frames(raises)
+    for again in range(2):
+        data = encoded(films, tmp_path, both() | {"audio": sounds.encoder}, batch=6)
+        assert data.present["audio"].tolist() == [False, False, True, True, False, True] and len(data) == 6
+        assert data.observed["audio"].sum(1).tolist() == [0, 0, 2, 1, 0, 2]
+        assert data.features["audio"][2].tolist() == [[98, 98], [100, 100]]
+        assert data.provenance["warnings"] == ["audio: 3 of 6 could not be read and count as missing"]
+        told, empty = data.provenance["derived"], "RuntimeError: kernel size" if raises else "its features have no frame"
+        assert len(told) == 3 and "audio '0.raw' of 'f0' counts as missing: its features hold NaN or infinity" in told
+        for i in (1, 4):
+            assert any(line.startswith(f"audio '{i}.raw' of 'f{i}' counts as missing: {empty}") for line in told)
+        # Equal contents are one; a second run asks only for what has no features.
+        assert sounds.asked == [[5], [5, 2]][again] if not raises else sounds.asked[0] == 5
+        assert len(list((tmp_path / "cache" / sounds.encoder.fingerprint).glob("*.npz"))) == 1
+
+
+def test_an_encoder_that_fails_for_all_contents_ends_the_run_and_its_error_names_them(films, tmp_path):
+    def broken(batch):
+        raise TypeError("no such layer")
+
+    with pytest.raises(TypeError, match="no such layer") as caught:
+        encoded(films, tmp_path, both() | {"text": custom(broken, "broken", "1")})
+    assert caught.value.__notes__ == ["rows: field 'text': encoder 'broken' has none of 'f4', 'f1'"]
+
+
 def test_when_no_file_can_be_read_the_manifest_is_wrong(films, tmp_path):
     with pytest.raises(DataError, match=r"field 'image': none of the files is there, the first would be .*x/0\.png"):
         manifest([{**f, "image": f"x/{f['image']}"} for f in films], folder=tmp_path)
@@ -544,12 +590,25 @@ def test_audio_needs_an_encoder_and_takes_any_module(films, tmp_path):
     [
         (lambda n: torch.zeros(n + 1, 2), r"made 3 features of 2 contents \(\(1, 2\), .*expected \(frames, width\)"),
         (lambda n: torch.zeros(n, 2, 2, 2), r"made .* \(\(2, 2, 2\), .*expected"),
-        (lambda n: torch.zeros(n, 0, 2), r"made .* \(\(0, 2\), .*expected"),
-        (lambda n: torch.full((n, 2), torch.nan), "made NaN or infinity; correct it, or let its `load` raise"),
+        (lambda n: [torch.zeros(2, 2, 2)] * n, r"made .* \(\(2, 2, 2\), .*expected"),
     ],
 )
 def test_features_that_are_none_are_refused_at_once(films, tmp_path, made, message):
     with pytest.raises(DataError, match=rf"rows: field 'text': encoder 'odd' {message}"):
+        encoded(films, tmp_path, both() | {"text": custom(lambda batch: made(len(batch)), "odd", "1")})
+    assert not list((tmp_path / "cache").rglob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda n: torch.zeros(n, 0, 2), "its features have no frame"),
+        (lambda n: torch.zeros(n, 2, 0), "its features have no frame"),
+        (lambda n: torch.full((n, 2), torch.nan), "its features hold NaN or infinity"),
+    ],
+)
+def test_an_encoder_without_features_for_any_content_is_refused(films, tmp_path, made, reason):
+    with pytest.raises(DataError, match=f"field 'text': none of it can be read, the first because: {reason}; correct"):
         encoded(films, tmp_path, both() | {"text": custom(lambda batch: made(len(batch)), "odd", "1")})
     assert not list((tmp_path / "cache").rglob("*.npz"))
 
