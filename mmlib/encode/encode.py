@@ -2,9 +2,10 @@
 
     python -m mmlib.encode FOLDER_OR_CSV --out archive.npz
 
-A CSV manifest has the columns id, label and at least one of text, image and audio (files, relative to the manifest);
-split (train, valid, test) and group are optional. A folder holds manifest.csv, or the unpacked tar of MM-IMDb. Features are
-cached by the content of the text or file and the model's fingerprint, so that a run that was killed continues.
+A CSV manifest has the columns id, label and at least one of text, image, audio and vision (files, relative to the manifest;
+video means vision); split (train, valid, test) and group are optional. A folder holds manifest.csv, or the unpacked tar of
+MM-IMDb. Features are cached by the content of the text or file and the model's fingerprint, so that a run that was killed
+continues.
 
     python -m mmlib.encode ... --hide 0.5 --seed 0
 
@@ -73,7 +74,7 @@ def encode(
         raise DataError(f"batch is {batch}; it must be at least 1")
     for m in rows.contents:
         if m not in encoders:
-            raise error_at(rows.where, m, f"there is no encoder for {m}; give one (--encoder), or take the column out")
+            raise error_at(rows.where, m, f"there is no encoder for {m}; give one (--encoder {m}=MODULE:NAME), or take the column out")
     rows, said = hidden(rows, encoders.get("text"), hide, seed) if hide else (rows, "")
     cache = Path.home() / ".cache" / "mmlib" / "encoded" if cache is None else Path(cache)
     lost, features, observed = dict(rows.lost), {}, {}
@@ -258,7 +259,7 @@ def _dataset(
             "warnings": warned,
             "sources": [{"repository": f"PyPI {p}", "commit": version(p), "path": ""} for p in packages],
             "split_source": rows.split_source,
-            "derived": [*rows.derived, *notes],
+            "derived": notes,
         },
     )
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmlib.names import SPLITS, TASKS, DataError
+from mmlib.names import SPLITS, TASKS, DataError, suggest
 from mmlib.releases import mmimdb
 
-MODALITIES = ("text", "image", "audio")
+MODALITIES = ("text", "image", "audio", "vision")  # a text, or the name of a file
 NOT_THERE = "is not there"
 
 _COLUMNS = ("id", "label", *MODALITIES, "split", "group")
@@ -39,7 +39,6 @@ class Manifest:
     lost: dict[tuple[str, int], str]
     folder: Path
     split_source: str
-    derived: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -48,6 +47,7 @@ def manifest(source: Path | str | Sequence[Mapping], *, folder: Path | str = "."
 
     task: by default, numeric labels mean regression, 'a|b|c' (or a list) multilabel, and other texts multiclass.
     folder: all paths in a list of mappings are relative to it and inside it. `genres` may replace `label` there.
+    `video` means `vision`. Warnings name the columns that are not read.
 
     Without splits, the hash of the group (or of the id, without groups) puts 70 % of the rows into train, 10 % into valid
     and 20 % into test.
@@ -61,15 +61,15 @@ def manifest(source: Path | str | Sequence[Mapping], *, folder: Path | str = "."
             rows = mmimdb.manifest(folder)
         else:
             where = source / "manifest.csv" if source.is_dir() else source
-            rows, folder = _read_csv(where), where.parent
+            rows, folder = [_row(where, r) for r in _read_csv(where)], where.parent
             for i, row in enumerate(rows):
                 for m in MODALITIES[1:]:
                     if PurePosixPath(row.get(m) or "").is_absolute():
                         raise error_at(where, m, f"{row[m]!r} is absolute; write it relative to the manifest", i, row)
     else:
         where, rows = "rows", source
-    checked = _checked(where, [_row(r) for r in rows], Path(folder).absolute(), task)
-    return replace(checked, warnings=list(getattr(rows, "warnings", [])))
+    checked = _checked(where, [_row(where, r) for r in rows], Path(folder).absolute(), task)
+    return replace(checked, warnings=[*getattr(rows, "warnings", []), *checked.warnings])
 
 
 def error_at(where: Path | str, key: str, message: str, i: int | None = None, row: Mapping | None = None) -> DataError:
@@ -96,9 +96,12 @@ def _read_csv(path: Path) -> list[dict]:
     return [dict(zip(names, row)) for row in rows]
 
 
-def _row(row: Mapping) -> dict:
-    """The row with None for every missing value."""
+def _row(where: Path | str, row: Mapping) -> dict:
+    """The row with the names of our columns and None for every missing value."""
     row = {"label": row["genres"], **row} if "genres" in row else dict(row)
+    if "video" in row and "vision" in row:
+        raise error_at(where, "video", "means vision, which is a column, too; take one out")
+    row = {"vision" if name == "video" else name: value for name, value in row.items()}
     return {k: None if v != v or isinstance(v, str) and not v.strip() else v for k, v in row.items()}  # NaN: pandas
 
 
@@ -124,8 +127,9 @@ def _checked(where: Path | str, rows: list[dict], folder: Path, task: str | None
     split, split_source = _splits(where, rows, ids if group is None else group)
     task, target, names = _targets(where, rows, task)
     ignored = sorted(columns - {*_COLUMNS, "genres"})
-    derived = [f"columns not read: {', '.join(ignored)}"] if ignored else []
-    return Manifest(str(where), task, ids, split, group, target, names, contents, lost, folder, split_source, derived)
+    near = next(filter(None, (suggest(name, set(_COLUMNS) - columns) for name in ignored)), "")
+    warnings = [f"columns not read: {', '.join(ignored)}{near}"] if ignored else []
+    return Manifest(str(where), task, ids, split, group, target, names, contents, lost, folder, split_source, warnings)
 
 
 def _required(where: Path | str, row: dict, i: int, key: str) -> Any:
@@ -155,7 +159,7 @@ def _contents(where: Path | str, rows: list[dict], m: str, folder: Path, lost: d
         files.append(file)
     if all(file is None or (m, i) in lost for i, file in enumerate(files)):
         first = next(filter(None, files))
-        raise error_at(where, m, f"none of the files is there, the first would be {first}; correct it")
+        raise error_at(where, m, f"none of the files is there, the first would be {first}; correct it, or take the column out")
     return files
 
 

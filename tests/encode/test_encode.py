@@ -123,7 +123,7 @@ def test_an_absolute_path_of_a_csv_is_refused_even_inside_the_folder(films, tmp_
     [
         (["text", "label"], r"field 'id': the column is missing; add it"),
         (["id", "text"], r"field 'label': the column is missing; add it"),
-        (["id", "label"], r"field 'text': there is no column of text, image, audio; add at least one"),
+        (["id", "label"], r"field 'text': there is no column of text, image, audio, vision; add at least one"),
     ],
 )
 def test_a_missing_column_is_named(films, tmp_path, fields, message):
@@ -410,6 +410,18 @@ def test_a_clip_without_features_counts_as_missing_and_is_listed(films, tmp_path
         assert len(list((tmp_path / "cache" / sounds.encoder.fingerprint).glob("*.npz"))) == 1
 
 
+def test_one_command_encodes_a_column_of_videos(films, tmp_path, capsys, monkeypatch):
+    (tmp_path / "watching.py").write_text("import torch\n\ndef faces(batch):\n    return torch.ones(len(batch), 3, 5)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    clips = [{"id": f["id"], "label": f["label"], "video": f["image"], "split": f["split"]} for f in films]
+    source, out = save(tmp_path / "clips.csv", clips), tmp_path / "clips.npz"
+    command = [str(source), "--out", str(out), "--cache", str(tmp_path / "cache")]
+    assert main(command) == 2
+    assert "no encoder for vision; give one (--encoder vision=MODULE:NAME), or take" in capsys.readouterr().err
+    assert main([*command, "--encoder", "vision=watching:faces"]) == 0
+    assert read(out).features["vision"].shape == (6, 3, 5)
+
+
 def test_an_encoder_that_fails_for_all_contents_ends_the_run_and_its_error_names_them(films, tmp_path):
     def broken(batch):
         raise TypeError("no such layer")
@@ -570,7 +582,7 @@ def test_audio_needs_an_encoder_and_takes_any_module(films, tmp_path):
         film["audio"] = f"{i}.raw"
         (tmp_path / film["audio"]).write_bytes(bytes(range(2 * i + 2)))
     some = both()
-    with pytest.raises(DataError, match=r"field 'audio': there is no encoder for audio; give one \(--encoder\)"):
+    with pytest.raises(DataError, match=r"field 'audio': there is no encoder for audio; give one \(--encoder audio=MODULE:NAME\)"):
         encoded(films, tmp_path, some)
     assert not (tmp_path / "cache").exists()
     data = encoded(films, tmp_path, some | {"audio": custom(Loudness(2.0), "loudness")})
@@ -675,9 +687,11 @@ def test_one_command_from_a_manifest_to_an_archive(films, tmp_path, tiny_clip, t
         "PyPI transformers",
         "PyPI torch",
     }
-    assert data.provenance["warnings"] == ["image: 2 of 6 could not be read and count as missing"]
+    assert data.provenance["warnings"] == [
+        "columns not read: year",
+        "image: 2 of 6 could not be read and count as missing",
+    ]
     assert any("'notes.txt' of 'f0' counts as missing: UnidentifiedImageError" in d for d in data.provenance["derived"])
-    assert "columns not read: year" in data.provenance["derived"]
     assert data.provenance["split_source"] == "the manifest's"
     assert main([*command, "--out", str(tmp_path / "again.npz")]) == 0
     assert read(tmp_path / "again.npz").fingerprint == data.fingerprint

@@ -56,6 +56,37 @@ def test_any_mutation_is_refused_or_makes_sense(folder):
     assert 10 < read < 490
 
 
+@pytest.mark.parametrize("column", ["vision", "video"])
+def test_vision_is_a_column_of_files_which_may_be_called_video(folder, column):
+    path = folder / "manifest.csv"
+    path.write_text(CSV.replace("image", column))
+    rows = manifest(path)
+    assert set(rows.contents) == {"text", "vision"} and rows.contents["vision"][2] == folder / "2.png"
+    assert not rows.warnings
+    path.write_text(CSV.replace("image", column).replace("3.png", "/3.png"))
+    with pytest.raises(DataError, match=r"field 'vision', row 3 \(id '3'\): '/3.png' is absolute"):
+        manifest(path)
+    path.write_text(CSV.replace("image", column).replace(".png", ".mp4"))
+    with pytest.raises(DataError, match="field 'vision': none of the files is there, .*; correct it, or take the col"):
+        manifest(path)
+    splits = ["train", "valid", "test"]
+    rows = manifest([{"id": s, "label": "a", column: f"{i}.png", "split": s} for i, s in enumerate(splits)], folder=folder)
+    assert list(rows.contents) == ["vision"]
+
+
+def test_video_and_vision_are_one_column(folder):
+    path = folder / "manifest.csv"
+    path.write_text(CSV.replace("text", "video").replace("image", "vision"))
+    with pytest.raises(DataError, match="manifest.csv: field 'video': means vision, which is a column, too; take one out"):
+        manifest(path)
+
+
+def test_columns_that_are_not_read_are_in_the_warnings(folder):
+    path = folder / "manifest.csv"
+    path.write_text(CSV.replace("group", "images,visual", 1).replace(",g", ",x,g"))
+    assert manifest(path).warnings == ["columns not read: images, visual; did you mean 'vision'?"]
+
+
 def test_the_manifest_of_the_readme(tmp_path):
     readme = Path(__file__).parents[2] / "data" / "README.md"
     (content,) = re.findall(r"```csv\n(.*?)```", readme.read_text(), re.DOTALL)
