@@ -237,6 +237,7 @@ def _dataset(
     if not nonempty.all():
         warned.append(f"{int((~nonempty).sum())} of {len(nonempty)} rows had no content and were dropped")
     used = {m: encoders[m] for m in features}
+    warned += [f"{m}: {e.warning}" for m, e in used.items() if e.warning]
     described = {m: f"{e.name}; fingerprint {e.fingerprint}" for m, e in used.items()}
     if hidden_words:
         described["text"] += f"; {hidden_words}"

@@ -2,10 +2,13 @@
 
 import io
 import math
+import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from mmlib.names import DataError
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # without EPS, for which Pillow would run Ghostscript
 _LONGEST = 100  # ratio of the sides: a thin picture passes Pillow's limit and becomes huge when its short side grows
+_OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")  # numbers beside the weights in OpenAI's archives
 
 
 def _without_words(text: str, left: Callable[[Sequence[bool]], Sequence[bool]]) -> str:
@@ -40,6 +44,7 @@ class Encoder:
     hide: takes a text and a function `left`, returns a content for `load` without the hidden words. `left` takes for each
         frame that the text would become whether it is a word, and returns which frames stay.
     words: what `hide` takes out, for the provenance.
+    warning: what a reader of results must know about this encoder.
     """
 
     name: str
@@ -50,14 +55,16 @@ class Encoder:
     contextual: bool = False
     hide: Callable[[str, Callable[[Sequence[bool]], Sequence[bool]]], Any] = _without_words
     words: str = "words between white space"
+    warning: str = ""
 
 
 def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: str | None = None) -> dict[str, Encoder]:
     """The image and the text encoder of a CLIP model: one vector each, in the same space, not normalised.
 
     model: a name in open_clip.list_pretrained(), or local-dir:FOLDER with open_clip_config.json and weights.
-    weights: a tag in that list, which is downloaded, or a checkpoint (a file of OpenAI's own weights needs the model
-        ViT-B-32-quickgelu). Not used with a folder.
+    weights: a tag in that list, which is downloaded, or a checkpoint: a file of open_clip, or OpenAI's own archive, such as
+        ViT-B-32.pt, which always runs with QuickGELU. For any other file the model decides: ViT-B-32 has GELU, and weights
+        fine-tuned from OpenAI's need ViT-B-32-quickgelu. Not used with a folder.
 
     Raises DataError for a model that cannot be loaded.
     """
@@ -68,13 +75,16 @@ def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: s
     Image.init()  # registers its formats before the threads start
     device = _device(device)
     try:
-        net = open_clip.create_model(
-            name,
-            None if local else weights,
-            device=device,
-            force_quick_gelu=tag.get("quick_gelu", False),  # open_clip would only warn of the wrong activation
-            require_pretrained=True,
-        ).eval()
+        with tempfile.TemporaryDirectory() as folder:
+            file, openai = (weights, False) if local or tag else _checkpoint(weights, Path(folder))
+            quick = openai or tag.get("quick_gelu", False)
+            net = open_clip.create_model(
+                name,
+                None if local else file,
+                device=device,
+                force_quick_gelu=quick,  # open_clip would only warn of the wrong activation
+                require_pretrained=True,
+            ).eval()
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as e:  # six libraries raise errors of their own
         remedy = "a name and tag of open_clip.list_pretrained(), a checkpoint as weights, or local-dir:FOLDER as model"
@@ -98,15 +108,18 @@ def clip_encoders(model: str = "ViT-B-32", weights: str = "openai", *, device: s
         return np.asarray(picture)
 
     title = f"CLIP {model}" if local else f"CLIP {model} {weights}"
-    settings = (open_clip.get_model_config(name), bool(tag.get("quick_gelu")), version("open_clip_torch"))
+    warning = ""
+    if not (local or tag or openai) and f"{name}-quickgelu" in open_clip.list_models():
+        warning = f"{weights} runs with GELU; if it was trained with QuickGELU, as OpenAI's was, use {name}-quickgelu"
+    settings = (open_clip.get_model_config(name), bool(quick), version("open_clip_torch"))
     parts = {"image": {}, "text": {}}
     for key, value in net.state_dict().items():
         parts["image" if key.startswith("visual.") else "text"][key] = value
     marks = {"image": fingerprint(parts["image"], (*settings, sorted(preprocessing.items())))}
     marks["text"] = fingerprint(parts["text"], (*settings, type(tokenizer).__name__, tokenizer.context_length))
     return {
-        "image": Encoder(f"{title}, image vector", marks["image"], images, load, "open_clip_torch"),
-        "text": Encoder(f"{title}, text vector", marks["text"], texts, package="open_clip_torch"),
+        "image": Encoder(f"{title}, image vector", marks["image"], images, load, "open_clip_torch", warning=warning),
+        "text": Encoder(f"{title}, text vector", marks["text"], texts, package="open_clip_torch", warning=warning),
     }
 
 
@@ -162,6 +175,25 @@ def custom(
     more = {} if load is None else {"load": load}
     mark = fingerprint(weights, (name, mark, repr(run) if module else ""))
     return Encoder(name, mark, run, contextual=contextual, **more)
+
+
+def _checkpoint(weights: str, folder: Path) -> tuple[str, bool]:
+    """A file of weights that open_clip reads, and whether they are OpenAI's own archive.
+
+    open_clip refuses TorchScript archives, as OpenAI's are: their weights become a file in `folder`. torch.jit.load
+    builds no Python object from them, and all other files are read with weights_only=True.
+    """
+    if not zipfile.is_zipfile(weights):
+        return weights, False
+    with zipfile.ZipFile(weights) as archive:
+        if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            return weights, False
+    values = torch.jit.load(weights, map_location="cpu").state_dict()
+    openai = all(name in values for name in _OPENAI_SIZES)
+    for name in (*_OPENAI_SIZES, "attn_mask"):  # open_clip's models make their mask themselves
+        values.pop(name, None)
+    torch.save(dict(values), folder / "weights.pt")
+    return str(folder / "weights.pt"), openai
 
 
 def _device(name: str | None) -> torch.device:

@@ -482,10 +482,9 @@ def test_pictures_of_any_kind_can_be_read(films, tmp_path, tiny_clip):
     assert data.present["image"].all() and data.provenance["derived"] == []
 
 
-def test_a_checkpoint_and_a_tag_are_loaded_with_the_activation_the_tag_asks_for(
-    films, tmp_path, tiny_clip, monkeypatch
-):
-    import open_clip
+@pytest.fixture
+def tiny_16(tiny_clip, monkeypatch) -> str:
+    """A checkpoint of the models Tiny-16 and Tiny-16-quickgelu, the first of which has a tag that asks for QuickGELU."""
     from open_clip import factory, pretrained
 
     folder = Path(tiny_clip.removeprefix("local-dir:"))
@@ -495,6 +494,13 @@ def test_a_checkpoint_and_a_tag_are_loaded_with_the_activation_the_tag_asks_for(
     monkeypatch.setitem(factory._MODEL_CONFIGS, "Tiny-16-quickgelu", {**config, "quick_gelu": True})
     monkeypatch.setitem(pretrained._PRETRAINED, "Tiny-16", {"openai": {"url": "x", "quick_gelu": True}})
     monkeypatch.setattr(factory, "download_pretrained", lambda *_, **__: file)
+    return file
+
+
+def test_a_checkpoint_and_a_tag_are_loaded_with_the_activation_the_tag_asks_for(films, tmp_path, tiny_16):
+    import open_clip
+
+    file = tiny_16
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tagged = clip_encoders("Tiny/16", "openai")
@@ -504,6 +510,38 @@ def test_a_checkpoint_and_a_tag_are_loaded_with_the_activation_the_tag_asks_for(
     assert not any(torch.equal(x[m], encoded(films, tmp_path, plain).features[m]) for m in x)
     assert len({e.fingerprint for encoders in (tagged, plain) for e in encoders.values()}) == 4
     assert open_clip.get_pretrained_cfg("Tiny-16", "openai")  # the tag was really known
+    (warning,) = {e.warning for e in plain.values()}
+    assert "QuickGELU" in warning and "Tiny-16-quickgelu" in warning
+    assert encoded(films, tmp_path, plain).provenance["warnings"] == [f"text: {warning}", f"image: {warning}"]
+    assert not any(e.warning for encoders in (tagged, quick) for e in encoders.values())
+
+
+@pytest.mark.parametrize("openai", [True, False])
+def test_a_torchscript_archive_is_read_and_openais_own_is_known(films, tmp_path, tiny_16, openai):
+    import open_clip
+
+    net = open_clip.create_model("Tiny-16", tiny_16).eval()
+    if openai:
+        for name, size in {"input_resolution": 32, "context_length": 12, "vocab_size": 49408}.items():
+            if hasattr(net, name):
+                delattr(net, name)
+            net.register_buffer(name, torch.tensor(size))
+    archive = str(tmp_path / "Tiny-16.pt")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(net, (torch.zeros(1, 3, 32, 32), torch.zeros(1, 12, dtype=torch.long))).save(archive)
+    before = list(tmp_path.iterdir())
+    known = {name: clip_encoders(name, tiny_16) for name in ("Tiny-16", "Tiny-16-quickgelu")}
+    known = {name: encoded(films, tmp_path, encoders).features for name, encoders in known.items()}
+    for name in known:
+        encoders = clip_encoders(name, archive)
+        x = encoded(films, tmp_path, encoders).features
+        assert all(torch.equal(x[m], known["Tiny-16-quickgelu" if openai else name][m]) for m in x)
+        assert bool(encoders["image"].warning) == (name == "Tiny-16" and not openai)
+    assert set(tmp_path.iterdir()) - set(before) == {tmp_path / "cache"}
+    Path(archive).write_bytes(Path(archive).read_bytes()[:-200])
+    with pytest.raises(DataError, match="CLIP 'Tiny-16' with weights .*Tiny-16.pt' cannot be loaded"):
+        clip_encoders("Tiny-16", archive)
 
 
 def test_the_fingerprint_sees_weights_and_preprocessing(tiny_clip, tmp_path):
