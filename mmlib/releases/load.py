@@ -22,7 +22,7 @@ def load(path: Path | str, **options) -> Dataset:
 
     options: arguments of the reader, such as fold=2 for MMIN. provenance["release"] names the release. For a pickle,
     provenance["sha256"] is its SHA-256, and "published" is True where its makers published this SHA-256, False where
-    they published others, None where they published none. Pickles are read without running them
+    they published others or files of other frames or widths, None where they published none. Pickles are read without running them
     (mmlib.releases.safe_pickle).
 
     Raises DataError where the path does not exist, no reader fits, the reader has no such option, or the file differs from
@@ -49,7 +49,7 @@ def load(path: Path | str, **options) -> Dataset:
             data = _read(reader.dataset, path, options, content, path)
             data.provenance["sha256"] = sha256(path)
             hashes = [r.sha256 for name, r in RELEASES.items() if name.startswith(reader.NAME.lower()) and r.sha256]
-            data.provenance["published"] = data.provenance["sha256"] in hashes if hashes else None
+            data.provenance.setdefault("published", data.provenance["sha256"] in hashes if hashes else None)
             return _announced(data, reader.NAME)
     keys = f"keys {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else type(content).__name__
     names = ", ".join(r.NAME for r in PICKLES)

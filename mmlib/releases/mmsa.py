@@ -40,12 +40,14 @@ def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
     text: 'features' for the features in the file, 'ids' for token ids (N, 50, 1), which a language model reads.
     BERT's mask gives the real frames of the text. The lengths give the real frames of audio and vision; without
     lengths, these are the frames from the first to the last that is not zero.
+    A file with other frames or widths, such as CH-SIMS's unaligned_39.pkl or one that MMSA-FET wrote, is read, too: its name
+    is that of the file, and a warning says so.
     Raises DataError, before it converts anything, for fields that are not as the release documents them.
     """
     if text not in ("features", "ids"):
         raise DataError(f"{path}: text is {text!r}; choose 'features' or 'ids'")
-    source = _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
-    fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI), _form(content, source))
+    fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI), _form(content))
+    source = _published(fields["train"]) or splits.unpublished(path, fields["train"], _MOSI.modalities)
     observed = {m: _frames(path, fields, m) for m in _LENGTHS if _LENGTHS[m] in fields["train"]}
     observed["text"] = _masked(path, fields)
     if text == "ids":
@@ -55,17 +57,24 @@ def dataset(content: dict, path: Path, *, text: str = "features") -> Dataset:
     return splits.assembled(path, NAME, source, fields, modalities, splits.stacked(fields, "regression_labels"))
 
 
-def _form(content: dict, source: Source) -> dict[str, tuple[int | str, ...]]:
-    lengths = any(has(content, field) for field in _LENGTHS.values())
-    steps = tuple(n for m in _LENGTHS for n in shape(content, m)[1:2])
-    if steps not in (_ALIGNED, *_UNALIGNED[source.name]):
-        steps = _UNALIGNED[source.name][0] if lengths else _ALIGNED
-    form = {"text": ("rows", 50, 768), "text_bert": ("rows", 3, 50), "id": ("rows",)}
-    form |= {m: ("rows", n, source.widths[m]) for m, n in zip(_LENGTHS, steps)}
+def _form(content: dict) -> dict[str, tuple[int | str, ...]]:
+    form = {"text": ("rows", "tokens", "width of text"), "text_bert": ("rows", 3, "tokens"), "id": ("rows",)}
+    form |= {m: ("rows", f"frames of {m}", f"width of {m}") for m in _LENGTHS}
     form["regression_labels"] = ("rows", *[1] * (len(shape(content, "regression_labels")) - 1))
-    if lengths or steps != _ALIGNED:
+    aligned = len({shape(content, m)[1:2] for m in ("text", *_LENGTHS)}) == 1
+    if not aligned or any(has(content, field) for field in _LENGTHS.values()):
         form |= {field: ("rows",) for field in _LENGTHS.values()}
     return form
+
+
+def _published(fields: Fields) -> Source | None:
+    """The data set whose published frames and widths these are."""
+    shapes = {m: fields[m].shape[1:] for m in ("text", *_LENGTHS)}
+    for source in (_MOSI, _MOSEI):
+        for steps in (_ALIGNED, *_UNALIGNED[source.name]):
+            if shapes == {m: (n, source.widths[m]) for m, n in zip(("text", *_LENGTHS), (50, *steps))}:
+                return source
+    return None
 
 
 def _frames(path: Path, fields: dict[str, Fields], m: str) -> Bool[Tensor, "N T"]:
@@ -78,7 +87,7 @@ def _frames(path: Path, fields: dict[str, Fields], m: str) -> Bool[Tensor, "N T"
     return torch.from_numpy(steps[:-1] < splits.stacked(fields, field)[:, None])
 
 
-def _masked(path: Path, fields: dict[str, Fields]) -> Bool[Tensor, "N 50"]:
+def _masked(path: Path, fields: dict[str, Fields]) -> Bool[Tensor, "N T"]:
     """The frames that BERT's mask gives."""
     for split, arrays in fields.items():
         for row in np.flatnonzero(~np.isin(arrays["text_bert"][:, 1], (0, 1)).all(1))[:1]:

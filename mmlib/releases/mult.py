@@ -35,15 +35,20 @@ def fits(content: object) -> bool:
 def dataset(content: dict, path: Path) -> Dataset:
     """MOSI and MOSEI as regression, IEMOCAP as four yes/no problems (multibinary).
 
+    A file with other words or widths is read, too: its name is that of the file, and a warning says so.
     Raises DataError, before it converts anything, for fields that are not as the release documents them.
     """
     emotions = _has_emotions(content)
-    source = _IEMOCAP if emotions else _MOSI if shape(content, "audio")[-1:] == (5,) else _MOSEI
-    words = 20 if emotions else 50
-    form = {m: ("rows", words if m == "text" else f"frames of {m}", d) for m, d in source.widths.items()}
+    form = {m: ("rows", f"frames of {m}", f"width of {m}") for m in _MOSI.modalities}
     form |= {"labels": ("rows", 4, 2) if emotions else ("rows", 1, 1), "id": splits.id_form(content)}
     fields = splits.checked(content, path, NAME, (_MOSI, _MOSEI, _IEMOCAP), form, optional="id")
-    modalities = {m: splits.modality(fields, m) for m in source.widths}
+    words, widths = fields["train"]["text"].shape[1], {m: fields["train"][m].shape[2] for m in _MOSI.modalities}
+    published = [s for s in ((_IEMOCAP,) if emotions else (_MOSI, _MOSEI)) if s.widths == widths]
+    if published and words == (20 if emotions else 50):
+        source = published[0]
+    else:
+        source = splits.unpublished(path, fields["train"], widths)
+    modalities = {m: splits.modality(fields, m) for m in widths}
     labels, label_names, warnings = splits.stacked(fields, "labels"), (), []
     if emotions:
         for split, arrays in fields.items():

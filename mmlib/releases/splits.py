@@ -30,12 +30,16 @@ MMSA_ONLY = ("regression_labels", "text_bert", "raw_text")
 
 
 class Source(NamedTuple):
-    """What the makers of a release say about one data set. rows: of train, valid and test, as published."""
+    """What the makers of a release say about one data set.
+
+    rows: of train, valid and test, as published. published: False for a file in the release's layout that others made.
+    """
 
     name: str
     modalities: dict[str, tuple[int, str]]
     rows: tuple[int, int, int] | None = None
     warnings: tuple[str, ...] = ()
+    published: bool = True
 
     @property
     def widths(self) -> dict[str, int]:
@@ -107,6 +111,12 @@ def checked(
     return splits
 
 
+def unpublished(path: Path, fields: Fields, modalities: Iterable[str]) -> Source:
+    """The source of a file in a release's layout whose frames or widths are none of the published ones."""
+    widths = {m: fields[m].shape[2] for m in modalities}
+    return Source(path.stem, {m: (d, f"not documented, {d} per frame") for m, d in widths.items()}, published=False)
+
+
 def stacked(splits: dict[str, Fields], field: str) -> np.ndarray:
     return np.concatenate([splits[split][field] for split in SPLITS])
 
@@ -151,6 +161,8 @@ def assembled(
     y = y if label_names else y.reshape(-1)
 
     notes = [*source.warnings, *warnings]
+    if not source.published:
+        notes.append(f"no file as {release} published it: its maker alone knows what its features are")
     if source.rows not in (None, tuple(rows.values())):
         notes.append(f"rows {_slashes(rows.values())} are not the published {_slashes(source.rows)}")
     for m, part in modalities.items():
@@ -182,6 +194,7 @@ def assembled(
             "shapes": {m: tuple(x.shape) for m, x in features.items()},
             "repaired": {m: part.repaired for m, part in modalities.items()},
             "warnings": notes,
+            **({} if source.published else {"published": False}),
         },
     )
 

@@ -49,6 +49,14 @@ def test_a_published_file_is_known_by_its_hash(tmp_path, monkeypatch, capsys):
     assert load(path).provenance["published"] is True
 
 
+def test_a_file_with_other_widths_is_announced_as_not_published(tmp_path, capsys):
+    content = releases.mult()
+    for fields in content.values():
+        fields["vision"] = fields["vision"][..., :19]
+    data = load(pickled(content, tmp_path / "mosi_19.pkl"))
+    assert data.provenance["published"] is False and "MulT, not a file as published" in capsys.readouterr().out
+
+
 def test_options_reach_the_reader(tmp_path):
     path = pickled(releases.mmsa(), tmp_path / "unaligned_50.pkl")
     assert load(path, text="ids").dims["text"] == 1

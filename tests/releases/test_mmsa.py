@@ -14,7 +14,7 @@ from mmlib.names import SPLITS, DataError
 from mmlib.releases import mmsa, mult, multibench
 from tests.helpers.releases import MMSA_STEPS as STEPS
 from tests.helpers.releases import MMSA_WIDTHS as WIDTHS
-from tests.helpers.releases import joined
+from tests.helpers.releases import joined, padded
 from tests.helpers.releases import mmsa as release
 
 PATH = Path("MOSI/Processed/unaligned_50.pkl")
@@ -216,12 +216,16 @@ BAD = {
         "split 'train', field 'audio_lengths': is missing",
     ),
     "text of 300": (
-        put("train", "text", lambda x: x[..., :300]),
-        r"'text': has shape \(3, 50, 300\), expected \(rows, 50, 768\); MMSA has .* MOSI 768/5/20 or MOSEI 768/74/35: ",
+        put("test", "text", lambda x: x[..., :300]),
+        r"'text': has shape \(2, 50, 300\), expected \(rows, 50, 768\); MMSA has .* MOSI 768/5/20 or MOSEI 768/74/35: ",
     ),
     "text of 39 tokens": (
         put("train", "text", lambda x: x[:, :39]),
-        r"has shape \(3, 39, 768\), expected \(rows, 50, 768\)",
+        r"'text_bert': has shape \(3, 3, 50\), expected \(3, 3, 39\)",
+    ),
+    "text without axis": (
+        put("train", "text", lambda x: x[:, 0]),
+        r"'text': has shape \(3, 768\), expected \(rows, tokens, width of text\)",
     ),
     "mask of 39": (put("test", "text_bert", lambda x: x[..., :39]), r"shape \(2, 3, 39\), expected \(2, 3, 50\)"),
     "tokens only": (
@@ -238,10 +242,10 @@ BAD = {
     ),
     "audio width": (
         put("train", "audio", lambda x: np.zeros((3, 375, 33))),
-        r"\(3, 375, 33\), expected \(3, 500, 74\)",
+        r"'valid', field 'audio': has shape \(1, 375, 5\), expected \(1, 375, 33\)",
     ),
-    "vision width": (put("train", "vision", lambda x: x[..., :19]), r"\(3, 500, 19\), expected \(3, 500, 20\)"),
-    "frames": (put("train", "vision", lambda x: x[:, :400]), r"\(3, 400, 20\), expected \(3, 500, 20\)"),
+    "vision width": (put("train", "vision", lambda x: x[..., :19]), r"\(1, 500, 20\), expected \(1, 500, 19\)"),
+    "frames": (put("test", "vision", lambda x: x[:, :400]), r"\(2, 400, 20\), expected \(2, 500, 20\)"),
     "one row less": (
         put("valid", "vision", lambda x: x[:0]),
         r"'vision': has shape \(0, 500, 20\), expected \(1, 500, 20\)",
@@ -282,11 +286,47 @@ def test_files_that_are_not_as_documented(case):
         mmsa.dataset(content, PATH)
 
 
-def test_frames_of_aligned_files():
+def test_files_that_are_not_aligned_need_lengths():
     content = release(aligned=True)
-    content["train"]["vision"] = content["train"]["vision"][:, :49]
-    with pytest.raises(DataError, match=r"'vision': has shape \(3, 49, 20\), expected \(3, 50, 20\)"):
+    for fields in content.values():
+        fields["vision"] = fields["vision"][:, :49]
+    with pytest.raises(DataError, match="split 'train', field 'audio_lengths': is missing"):
         mmsa.dataset(content, PATH)
+
+
+# Frames and widths of CH-SIMS's unaligned_39.pkl, of files that MMSA-FET wrote, and of MOSI with another Facet.
+OTHERS = {
+    "unaligned_39": ((39, 400, 55), (768, 33, 709), False),
+    "features": ((39, 232, 180), (768, 25, 171), False),
+    "mosi_facet": ((50, 50, 50), (768, 5, 47), True),
+    "glove": ((50, 375, 500), (300, 5, 20), False),
+}
+
+
+def other(steps, widths, aligned):
+    content = release(aligned=aligned, steps=steps[1:])
+    for fields in content.values():
+        n = len(fields["id"])
+        for (m, length), width in zip({"text": 9, "audio": 20, "vision": 30}.items(), widths):
+            fields[m] = padded([length] * n, steps[("text", "audio", "vision").index(m)], width)
+            if m != "text" and not aligned:
+                fields[f"{m}_lengths"] = [length] * n
+        fields["text_bert"] = np.zeros((n, 3, steps[0]))
+        fields["text_bert"][:, :2, :9] = 1
+    return content
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_lengths_and_widths_are_read_named_after_the_file_and_said(name):
+    steps, widths, aligned = OTHERS[name]
+    data = mmsa.dataset(other(steps, widths, aligned), Path(f"{name}.pkl"))
+    assert data.name == data.provenance["name"] == name and data.provenance["published"] is False
+    assert data.dims == dict(zip(("text", "audio", "vision"), widths)) and data.task == "regression"
+    assert [x.shape[1] for x in data.features.values()] == list(steps)
+    assert {m: set(f.sum(1).tolist()) for m, f in data.observed.items()} == {"text": {9}, "audio": {20}, "vision": {30}}
+    assert data.provenance["warnings"] == ["no file as MMSA published it: its maker alone knows what its features are"]
+    assert f"{widths[2]} per frame" in data.provenance["features"]["vision"]
+    assert mmsa.dataset(other(steps, widths, aligned), PATH, text="ids").features["text"].shape == (6, steps[0], 1)
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])

@@ -15,7 +15,7 @@ from mmlib.names import SPLITS, DataError
 from mmlib.releases import mmsa, mult, multibench
 from tests.helpers.releases import MULT_SETS as SETS
 from tests.helpers.releases import MULT_SIZES as SIZES
-from tests.helpers.releases import joined
+from tests.helpers.releases import joined, padded
 from tests.helpers.releases import mult as release
 
 PATH = Path("release/mosi_data.pkl")
@@ -183,26 +183,26 @@ BAD = {
     "two axes": (
         "MOSI",
         put("train", "audio", lambda x: x[:, 0]),
-        r"'audio': has shape \(4, 5\), expected \(4, frames of audio, 5\).*MOSI 300/5/20",
+        r"'audio': has shape \(4, 5\), expected \(4, frames of audio, width of audio\).*MOSI 300/5/20",
     ),
     "four axes": (
         "MOSI",
         put("test", "text", lambda x: x[None]),
-        r"'text': has shape \(1, 3, 50, 300\), expected \(rows, 50",
+        r"'text': has shape \(1, 3, 50, 300\), expected \(rows, 50, 300\)",
     ),
     "text width": (
         "MOSI",
         put("train", "text", lambda x: x[..., :299]),
-        r"shape \(4, 50, 299\), expected \(rows, 50, 300\)",
+        r"'valid', field 'text': has shape \(2, 50, 300\), expected \(rows, 50, 299\)",
     ),
     "vision width": ("MOSI", put("valid", "vision", lambda x: x[..., :19]), r"'valid', field 'vision'.*\(2, 50, 20\)"),
     "audio width": (
         "MOSEI",
         put("train", "audio", lambda x: x[..., :33]),
-        r"\(4, 50, 33\), expected \(4, frames of audio, 74",
+        r"'valid', field 'audio': has shape \(2, 50, 74\), expected \(2, 50, 33\)",
     ),
-    "words": ("MOSI", put("train", "text", lambda x: x[:, 1:]), r"shape \(4, 49, 300\), expected \(rows, 50, 300\)"),
-    "words of IEMOCAP": ("IEMOCAP", put("train", "text", lambda x: x[:, 1:]), r"expected \(rows, 20, 300\)"),
+    "words": ("MOSI", put("test", "text", lambda x: x[:, 1:]), r"shape \(3, 49, 300\), expected \(rows, 50, 300\)"),
+    "words of IEMOCAP": ("IEMOCAP", put("test", "text", lambda x: x[:, 1:]), r"expected \(rows, 20, 300\)"),
     "steps of a split": ("MOSI", put("test", "audio", lambda x: x[:, 1:]), r"\(3, 49, 5\), expected \(3, 50, 5\)"),
     "rows": (
         "MOSI",
@@ -242,6 +242,31 @@ def test_files_that_are_not_as_documented(case):
     with pytest.raises(DataError, match="release/mosi_data.pkl: split.*" + message) as caught:
         mult.dataset(content, PATH)
     assert "download it again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+OTHERS = {  # changes of the field vision or text
+    "MOSI with Facet 47": ("MOSI", "vision", (50, 47)),
+    "MOSEI with Facet 47": ("MOSEI", "vision", (50, 47)),
+    "text of 768": ("MOSEI", "text", (50, 768)),
+    "text of 40 words": ("MOSI", "text", (40, 300)),
+    "IEMOCAP with Facet 47": ("IEMOCAP", "vision", (20, 47)),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_lengths_and_widths_are_read_named_after_the_file_and_said(case):
+    name, field, (steps, width) = OTHERS[case]
+    content = release(name)
+    for split, fields in content.items():
+        fields[field] = padded(np.arange(SIZES[split]) + 1, steps, width, front=True)
+    assert fitting(content) == ["MulT"]
+    data = mult.dataset(content, Path("mosi_facet.pkl"))
+    assert data.name == "mosi_facet" and data.provenance["published"] is False
+    assert data.features[field].shape == (9, steps, width)
+    assert data.observed[field].sum(1).tolist() == [1, 2, 3, 4, 1, 2, 1, 2, 3]
+    assert data.provenance["warnings"] == ["no file as MulT published it: its maker alone knows what its features are"]
+    assert data.task == ("multibinary" if name == "IEMOCAP" else "regression")
+    assert f"{width} per frame" in data.provenance["features"][field]
 
 
 def test_a_label_that_is_nan():
