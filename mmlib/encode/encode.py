@@ -74,7 +74,11 @@ def encode(
         raise DataError(f"batch is {batch}; it must be at least 1")
     for m in rows.contents:
         if m not in encoders:
-            raise error_at(rows.where, m, f"there is no encoder for {m}; give one (--encoder {m}=MODULE:NAME), or take the column out")
+            raise error_at(
+                rows.where,
+                m,
+                f"there is no encoder for {m}; give one (--encoder {m}=MODULE:NAME), or take the column out",
+            )
     rows, said = hidden(rows, encoders.get("text"), hide, seed) if hide else (rows, "")
     cache = Path.home() / ".cache" / "mmlib" / "encoded" if cache is None else Path(cache)
     lost, features, observed = dict(rows.lost), {}, {}

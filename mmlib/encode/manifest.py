@@ -159,7 +159,9 @@ def _contents(where: Path | str, rows: list[dict], m: str, folder: Path, lost: d
         files.append(file)
     if all(file is None or (m, i) in lost for i, file in enumerate(files)):
         first = next(filter(None, files))
-        raise error_at(where, m, f"none of the files is there, the first would be {first}; correct it, or take the column out")
+        raise error_at(
+            where, m, f"none of the files is there, the first would be {first}; correct it, or take the column out"
+        )
     return files
 
 

@@ -22,8 +22,8 @@ def load(path: Path | str, **options) -> Dataset:
 
     options: arguments of the reader, such as fold=2 for MMIN. provenance["release"] names the release. For a pickle,
     provenance["sha256"] is its SHA-256, and "published" is True where its makers published this SHA-256, False where
-    they published others or files of other frames or widths, None where they published none. Pickles are read without running them
-    (mmlib.releases.safe_pickle).
+    they published others or files of other frames or widths, None where they published none. Pickles are read without
+    running them (mmlib.releases.safe_pickle).
 
     Raises DataError where the path does not exist, no reader fits, the reader has no such option, or the file differs from
     the release.

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmlib.data.dataset import Dataset
 from mmlib.names import SPLITS, DataError
-from mmlib.releases.sequences import real_frames, repaired
+from mmlib.releases.sequences import padded, real_frames, repaired, repaired_rows
 
 Shape = tuple[int | str, ...]
 Fields = dict[str, np.ndarray]
@@ -78,7 +78,8 @@ def checked(
     form: the shape of each field. A text in it stands for any size except 0. The size of "rows" is the same for all
         fields of a split, the size of any other text for all fields of all splits.
     optional: a field that a split may lack.
-    Raises DataError for a split or field that is missing, has another shape or does not hold numbers (id may be texts).
+    Raises DataError for a split or field that is missing, has another shape or does not hold numbers (id and raw_text may
+    be texts).
     """
     widths = " or ".join(f"{s.name} {_slashes(s.widths.values())}" for s in sources)
     remedy = f"{name} has text/audio/vision {widths}: download it again, or make a Dataset of arrays of your own"
@@ -104,7 +105,7 @@ def checked(
             agree = [n == e if isinstance(e, int) else n > 0 for n, e in zip(array.shape, expected)]
             if array.ndim != len(expected) or not all(agree):
                 fail(split, field, f"has shape {array.shape}, expected ({', '.join(map(str, expected))})")
-            if field != "id" and array.dtype.kind not in "fiu":
+            if field not in ("id", "raw_text") and array.dtype.kind not in "fiu":
                 fail(split, field, f"holds {array.dtype}, expected numbers")
             sizes |= {size: n for size, n in zip(sized, array.shape) if isinstance(size, str)}
             splits[split][field] = array
@@ -136,6 +137,12 @@ def modality(splits: dict[str, Fields], field: str, observed: Bool[Tensor, "N T"
     return Modality(x, observed, sum(count for _, count in parts), astray)
 
 
+def given(text: Mapping[str, np.ndarray | Tensor], ids: Iterable[str]) -> Modality:
+    """Text features (frames, width) that the caller made for each id; a row whose id is not there has no text."""
+    rows, count = repaired_rows([np.asarray(text[name]) if name in text else None for name in ids])
+    return Modality(*padded(rows, "text=", "text"), count, 0)
+
+
 def assembled(
     path: Path,
     release: str,
@@ -151,9 +158,8 @@ def assembled(
 
     Rows without any modality are dropped, and ids that occur twice in a split get a suffix; warnings count both.
     """
-    rows = {split: len(splits[split]["text"]) for split in SPLITS}
-    split = np.repeat(SPLITS, list(rows.values()))
-    ids = np.array([name for s in SPLITS for name in _ids(splits[s].get("id"), s, rows[s])], dtype=str)
+    rows = {split: len(next(iter(splits[split].values()))) for split in SPLITS}
+    split, ids = _names(splits, rows)
     nonempty = torch.stack([part.observed.any(1) for part in modalities.values()]).any(0)
     split, ids = split[nonempty.numpy()], ids[nonempty.numpy()]
     unique = _unique(ids.tolist(), split.tolist())
@@ -210,6 +216,18 @@ def array_of(value: object) -> np.ndarray:
         return np.asarray(value)
     except ValueError:  # lists of unequal lengths
         return np.empty(len(value), dtype=object)
+
+
+def unique_ids(splits: dict[str, Fields]) -> list[str]:
+    """The id of each row, with a suffix where it occurs again in a split."""
+    split, ids = _names(splits, {split: len(splits[split]["id"]) for split in SPLITS})
+    return _unique(ids.tolist(), split.tolist()).tolist()
+
+
+def _names(splits: dict[str, Fields], rows: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Split and id of each row."""
+    ids = [name for split in SPLITS for name in _ids(splits[split].get("id"), split, rows[split])]
+    return np.repeat(SPLITS, list(rows.values())), np.array(ids, dtype=str)
 
 
 def _slashes(values: Iterable[int]) -> str:

@@ -401,7 +401,10 @@ def test_a_clip_without_features_counts_as_missing_and_is_listed(films, tmp_path
         assert data.observed["audio"].sum(1).tolist() == [0, 0, 2, 1, 0, 2]
         assert data.features["audio"][2].tolist() == [[98, 98], [100, 100]]
         assert data.provenance["warnings"] == ["audio: 3 of 6 could not be read and count as missing"]
-        told, empty = data.provenance["derived"], "RuntimeError: kernel size" if raises else "its features have no frame"
+        told, empty = (
+            data.provenance["derived"],
+            "RuntimeError: kernel size" if raises else "its features have no frame",
+        )
         assert len(told) == 3 and "audio '0.raw' of 'f0' counts as missing: its features hold NaN or infinity" in told
         for i in (1, 4):
             assert any(line.startswith(f"audio '{i}.raw' of 'f{i}' counts as missing: {empty}") for line in told)
@@ -411,7 +414,9 @@ def test_a_clip_without_features_counts_as_missing_and_is_listed(films, tmp_path
 
 
 def test_one_command_encodes_a_column_of_videos(films, tmp_path, capsys, monkeypatch):
-    (tmp_path / "watching.py").write_text("import torch\n\ndef faces(batch):\n    return torch.ones(len(batch), 3, 5)\n")
+    (tmp_path / "watching.py").write_text(
+        "import torch\n\ndef faces(batch):\n    return torch.ones(len(batch), 3, 5)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     clips = [{"id": f["id"], "label": f["label"], "video": f["image"], "split": f["split"]} for f in films]
     source, out = save(tmp_path / "clips.csv", clips), tmp_path / "clips.npz"
@@ -620,7 +625,9 @@ def test_audio_needs_an_encoder_and_takes_any_module(films, tmp_path):
         film["audio"] = f"{i}.raw"
         (tmp_path / film["audio"]).write_bytes(bytes(range(2 * i + 2)))
     some = both()
-    with pytest.raises(DataError, match=r"field 'audio': there is no encoder for audio; give one \(--encoder audio=MODULE:NAME\)"):
+    with pytest.raises(
+        DataError, match=r"field 'audio': there is no encoder for audio; give one \(--encoder audio=MODULE:NAME\)"
+    ):
         encoded(films, tmp_path, some)
     assert not (tmp_path / "cache").exists()
     data = encoded(films, tmp_path, some | {"audio": custom(Loudness(2.0), "loudness")})

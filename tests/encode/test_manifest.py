@@ -70,14 +70,18 @@ def test_vision_is_a_column_of_files_which_may_be_called_video(folder, column):
     with pytest.raises(DataError, match="field 'vision': none of the files is there, .*; correct it, or take the col"):
         manifest(path)
     splits = ["train", "valid", "test"]
-    rows = manifest([{"id": s, "label": "a", column: f"{i}.png", "split": s} for i, s in enumerate(splits)], folder=folder)
+    rows = manifest(
+        [{"id": s, "label": "a", column: f"{i}.png", "split": s} for i, s in enumerate(splits)], folder=folder
+    )
     assert list(rows.contents) == ["vision"]
 
 
 def test_video_and_vision_are_one_column(folder):
     path = folder / "manifest.csv"
     path.write_text(CSV.replace("text", "video").replace("image", "vision"))
-    with pytest.raises(DataError, match="manifest.csv: field 'video': means vision, which is a column, too; take one out"):
+    with pytest.raises(
+        DataError, match="manifest.csv: field 'video': means vision, which is a column, too; take one out"
+    ):
         manifest(path)
 
 

@@ -5,6 +5,7 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmlib import synthetic
@@ -60,6 +61,7 @@ def test_a_file_with_other_widths_is_announced_as_not_published(tmp_path, capsys
 def test_options_reach_the_reader(tmp_path):
     path = pickled(releases.mmsa(), tmp_path / "unaligned_50.pkl")
     assert load(path, text="ids").dims["text"] == 1
+    assert load(path, text={"train-v_0$_$0": np.ones((3, 2))}).observed["text"].sum() == 3
 
 
 def test_an_option_that_the_reader_lacks_is_named(tmp_path):

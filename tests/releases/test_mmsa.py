@@ -1,5 +1,6 @@
 """MMSA's release: what each column becomes, whose frames are real, and what is refused."""
 
+import pickle
 from copy import deepcopy
 from pathlib import Path
 
@@ -79,6 +80,74 @@ def test_token_ids_instead_of_features():
     assert data.provenance["shapes"]["text"] == (6, 50, 1)
     with pytest.raises(DataError, match="unaligned_50.pkl: text is 'words'; choose 'features' or 'ids'"):
         mmsa.dataset(content, PATH, text="words")
+
+
+def without(content, *gone):
+    for fields in content.values():
+        for field in gone:
+            del fields[field]
+    return content
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_token_ids_need_no_features_of_the_text(aligned):
+    whole = mmsa.dataset(release(aligned=aligned), PATH, text="ids")
+    data = mmsa.dataset(without(release(aligned=aligned), "text"), PATH, text="ids")
+    assert data.name == "MOSI" and data.dims == whole.dims
+    assert torch.equal(data.features["text"], whole.features["text"])
+    assert torch.equal(data.observed["text"], whole.observed["text"])
+    message = "unaligned_50.pkl: split 'train', field 'text': is missing, as in all splits; text='ids' reads .* text="
+    with pytest.raises(DataError, match=message):
+        mmsa.dataset(without(release(aligned=aligned), "text"), PATH)
+
+
+def test_features_of_the_text_need_no_token_ids():
+    data = mmsa.dataset(without(release(), "text_bert"), PATH)
+    assert data.name == "MOSI" and data.observed["text"].sum(1).tolist() == [50] * 6  # the first to the last not zero
+    with pytest.raises(DataError, match="split 'train', field 'text_bert': is missing"):
+        mmsa.dataset(without(release(), "text_bert"), PATH, text="ids")
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_without_a_field_of_text_audio_and_vision_are_read_and_the_caller_gives_the_text(aligned, tmp_path):
+    content = without(release(aligned=aligned), "text", "text_bert")
+    for i, word in enumerate("ABC"):
+        content["train"]["raw_text"][i] = word
+    content["train"]["id"][2] = content["train"]["id"][1]
+    data = mmsa.dataset(content, PATH)
+    assert data.name == "MOSI" and data.modalities == ("audio", "vision") and len(data) == 6
+    assert "the file has no features of the text; texts(path) and text= bring them in" in data.provenance["warnings"]
+    path = tmp_path / "unaligned_50.pkl"
+    path.write_bytes(pickle.dumps(content))
+    words = mmsa.texts(path)
+    assert list(words) == data.ids.tolist() and list(words.values()) == ["A", "B", "C", *["SO GOOD"] * 3]
+    text = {name: torch.full((len(said), 3), float(ord(said[0]))) for name, said in words.items()}
+    del text["valid-v_0$_$0"]
+    text["test-v_0$_$0"][0, 0] = -torch.inf
+    data = mmsa.dataset(content, PATH, text=text)
+    assert data.features["text"].shape == (6, 7, 3) and data.modalities == ("text", "audio", "vision")
+    assert data.observed["text"].sum(1).tolist() == [1, 1, 1, 0, 7, 7]
+    assert data.features["text"][:3, 0, 0].tolist() == [65, 66, 67] and data.provenance["repaired"]["text"] == 1
+    assert data.provenance["features"]["text"] == "given by the caller"
+    with pytest.raises(DataError, match="text=: field 'text': no row has a single frame"):
+        mmsa.dataset(content, PATH, text={"other": text["test-v_0$_$1"]})
+
+
+def test_the_text_of_the_caller_replaces_that_of_the_file():
+    content = release()
+    text = {name: np.ones((2, 4)) for fields in content.values() for name in fields["id"]}
+    data = mmsa.dataset(content, PATH, text=text)
+    assert data.features["text"].shape == (6, 2, 4) and data.name == "MOSI"
+
+
+def test_texts_are_transcripts(tmp_path):
+    path = tmp_path / "mosi.pkl"
+    path.write_bytes(pickle.dumps(without(release(), "raw_text")))
+    with pytest.raises(DataError, match="mosi.pkl: split 'train', field 'raw_text': is missing; there are text, "):
+        mmsa.texts(path)
+    path.write_bytes(pickle.dumps([1]))
+    with pytest.raises(DataError, match="mosi.pkl: is not MMSA's release"):
+        mmsa.texts(path)
 
 
 def test_lengths_decide_over_zeros_and_nothing_stays_behind_them():
