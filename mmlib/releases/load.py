@@ -9,16 +9,17 @@ from mmlib.data import archive
 from mmlib.data.dataset import Dataset
 from mmlib.files import sha256
 from mmlib.names import DataError
-from mmlib.releases import mintrec, mmimdb, mmin, mmsa, mult, multibench, safe_pickle
+from mmlib.releases import mintrec, misa, mmimdb, mmin, mmsa, mult, multibench, safe_pickle
 from mmlib.releases.fetch import RELEASES
 
-PICKLES = (mmsa, mult, multibench)  # recognised by their keys
+PICKLES = (mmsa, mult, multibench, misa)  # recognised by their content
 _TABLES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 FILES = (mmin, mintrec, mmimdb)  # recognised by the names of their files
 
 
 def load(path: Path | str, **options) -> Dataset:
-    """The data set at this path: a feature archive, or a release of MMSA, MulT, MultiBench, MMIN, MIntRec or MM-IMDb.
+    """The data set at this path: a feature archive, or a release of MMSA, MulT, MultiBench, MISA, MMIN, MIntRec or
+    MM-IMDb.
 
     options: arguments of the reader, such as fold=2 for MMIN. provenance["release"] names the release. For a pickle,
     provenance["sha256"] is its SHA-256, and "published" is True where its makers published this SHA-256, False where
@@ -34,6 +35,8 @@ def load(path: Path | str, **options) -> Dataset:
     for reader in FILES:
         if reader.fits(path):
             return _announced(_read(reader.dataset, path, options, path), reader.NAME)
+    if (path / "train.pkl").is_file():  # a folder of MISA, whose reader finds the other files
+        path /= "train.pkl"
     if path.is_dir():
         raise DataError(f"{path}: is a folder of none of the releases {', '.join(r.NAME for r in FILES)}")
     if path.suffix in _TABLES:

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmlib.data.archive import read, write
 from mmlib.names import SPLITS, DataError
-from mmlib.releases import mmsa, mult, multibench
+from mmlib.releases import misa, mmsa, mult, multibench
 from tests.helpers.releases import MULT_SETS as SETS
 from tests.helpers.releases import MULT_SIZES as SIZES
 from tests.helpers.releases import joined, padded
@@ -296,7 +296,7 @@ def as_multibench(content):
 
 
 def fitting(content):
-    return [module.NAME for module in (mmsa, mult, multibench) if module.fits(content)]
+    return [module.NAME for module in (mmsa, mult, multibench, misa) if module.fits(content)]
 
 
 def test_one_reader_for_each_file():
@@ -353,6 +353,7 @@ VALUES = st.one_of(
     arrays(np.float32, array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)),
     st.tuples(st.integers(0, 3), st.sampled_from([74, 35, 5])).map(lambda s: np.ones((s[0], 2, s[1]))),
     st.just(np.array([(1, [2, 3]), "x", None], dtype=object)),
+    st.just([(("a", np.ones((1, 47)), np.ones((1, 74))), 1.0, None)]),
     st.just(np.array([[1, [2, [3, 4]]], None], dtype=object)),
 )
 FIELDS = ("text", "audio", "vision", "labels", "id", "regression_labels", "text_bert", "raw_text")
@@ -362,7 +363,7 @@ FIELDS = ("text", "audio", "vision", "labels", "id", "regression_labels", "text_
 @given(st.dictionaries(st.sampled_from(SPLITS), st.one_of(VALUES, st.dictionaries(st.sampled_from(FIELDS), VALUES))))
 def test_any_content_fits_one_reader_at_most_and_is_read_or_refused(content):
     assert len(fitting(content)) <= 1
-    for module in (mmsa, mult, multibench):
+    for module in (mmsa, mult, multibench, misa):
         assert not module.fits([content])
         with pytest.raises(DataError, match="mosi_data.pkl: split"):
             module.dataset(content, PATH)

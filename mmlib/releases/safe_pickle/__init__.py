@@ -1,7 +1,7 @@
 """Pickle files of public releases, read without running anything that they name.
 
 A pickle is a program: its instructions build objects, and some of them call any function that Python can import. The
-features of MMSA, MulT, MultiBench and MIntRec come as pickles from file hosts, so a manipulated file must do no harm.
+features of MMSA, MulT, MultiBench, MISA and MIntRec come as pickles from file hosts, so a manipulated file must do no harm.
 
 The usual remedy is a subclass of pickle.Unpickler whose find_class allows a few names. That is not enough here:
 
