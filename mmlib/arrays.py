@@ -312,6 +312,19 @@ def drawn_split(
     return split
 
 
+def as_column(values: Any, kind: str) -> np.ndarray | None:
+    """Lists, Series and arrays of objects as an array of text (kind 'U') or whole numbers ('i'), where they hold such.
+
+    pandas keeps text as objects even after .astype(str). Arrays of another type are returned as they are.
+    """
+    if values is None or (isinstance(values, np.ndarray) and values.dtype.kind != "O"):
+        return values
+    items, types = list(values), (str,) if kind == "U" else (int, np.integer)
+    if all(isinstance(item, types) and not isinstance(item, bool) for item in items):
+        return np.array(items, dtype=str if kind == "U" else np.int64)
+    return np.asarray(values)
+
+
 def column_of(name: str, values: Any, n: int, kind: str) -> np.ndarray | None:
     """A column of a Dataset: text (kind 'U') or whole numbers ('i'), from any sequence of n values."""
     if values is None:

@@ -115,6 +115,8 @@ class Dataset:
     partial: bool = False
 
     def __post_init__(self) -> None:
+        for column, kind in {"ids": "U", **COLUMN_KINDS}.items():
+            object.__setattr__(self, column, arrays.as_column(getattr(self, column), kind))
         check_dataset(self)
 
     @classmethod
@@ -201,9 +203,8 @@ class Dataset:
     def rows(self, split: str) -> Int[Tensor, "n"]:
         """Row numbers of a split, in file order. Raises DataError for an unknown split name, and a split without rows."""
         if split not in SPLITS:
-            raise DataError(
-                f"{self.where}: no split {split!r}; the splits are {', '.join(SPLITS)}{suggest(split, SPLITS)}"
-            )
+            near = suggest(split, SPLITS)
+            raise DataError(f"{self.where}: no split {split!r}; the splits are {', '.join(SPLITS)}{near}")
         rows = np.flatnonzero(self.split == split)
         if not len(rows):
             raise field_error(self.where, "split", f"no row has the split {split!r}; every split needs rows")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -60,7 +61,7 @@ def changed(modality, row, frame, value):
         (changed("text", 1, 2, 3.0), "'text', row 1.*not zero where it is absent or padding"),
         (changed("image", 2, 0, 3.0), "'image', row 2.*not zero where it is absent"),
         ({"features": {}, "observed": {}}, "there is no modality"),
-        ({"group": np.array(["x"] * 4, dtype=object)}, r"'group': is object; convert it with .astype.str."),
+        ({"group": np.array(["x", 3, "x", "x"], dtype=object)}, r"'group': is object; convert it with .astype.str."),
     ],
 )
 def test_bad_data_name_field_row_and_remedy(changes, message):
@@ -114,6 +115,18 @@ def test_standardised_uses_observed_train_frames_and_keeps_zeros():
     # row c (valid) had the values 13, 14 at its only frame; train frames are 1, 3, 5, 7, 9 in the first column
     expected = (13 - 5) / np.sqrt(8)
     assert abs(float(data.features["text"][2, 0, 0]) - expected) < 1e-5
+
+
+def test_columns_may_be_lists_series_and_objects():
+    ids, split = ["a", "b", "c", "d"], ["train", "train", "valid", "test"]
+    expected = small().fingerprint
+    assert small(ids=ids, split=split).fingerprint == expected
+    assert small(ids=pd.Series(ids).astype(str).to_numpy(dtype=object), split=pd.Series(split)).fingerprint == expected
+    assert small(fold=[0, 1, 2, 3]).fold.dtype.kind == "i"
+    with pytest.raises(DataError, match="field 'ids': are object; convert them with .astype"):
+        small(ids=np.array(["a", "b", "c", 3], dtype=object))
+    with pytest.raises(DataError, match="field 'order'"):
+        small(order=[0, 1, 2, "x"])
 
 
 def test_what_is_scaled_says_so_and_is_not_scaled_again():
