@@ -4,7 +4,7 @@ Every error is a DataError that names the argument, the row and the remedy.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,15 @@ def fields(
 
     shares: valid, test and seed of a drawn split. columns: group, order, speaker and fold.
     """
+    kinds = {
+        "modalities": (modalities, Mapping, "name -> columns"), "observed": (observed, Mapping, "modality -> array"),
+        "task": (task, str, "text"), "label_names": (label_names, list | tuple, "a list of texts"),
+    }  # fmt: skip
+    for argument, (value, kind, text) in kinds.items():
+        if value is not None and (not isinstance(value, kind) or hasattr(value, "toarray")):
+            raise DataError(f"{argument}: is {type(value).__name__}; give {text}")
+    if label_names is not None and not all(isinstance(name, str) for name in label_names):
+        raise DataError("label_names: holds other things than texts; give a list of texts")
     features, masks = parts_of(X, modalities, observed)
     warn_of_zeros(features, masks)
     n = len(next(iter(features.values())))
@@ -132,10 +141,16 @@ def columns_of(X: Any, modalities: Mapping[str, Columns] | None) -> dict[str, li
 
 
 def _array(name: str, values: Any) -> np.ndarray:
+    """Any values as an array; a tensor leaves its graph and device."""
+    if values is None or isinstance(values, Iterator):
+        raise DataError(f"{name}: is {type(values).__name__}; give an array or a list")
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype is torch.bfloat16 else values).numpy()
     try:
         return np.asarray(values)
-    except ValueError as e:
-        raise DataError(f"{name}: is ragged ({e}); give rows of one length, sequences padded with NaN") from e
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{name}: is ragged or no array ({e}); give rows of one length, sequences padded with NaN") from e
 
 
 def _frames(m: Any, x: Any) -> Float[Tensor, "n T d"]:
@@ -168,7 +183,10 @@ def _mask(m: str, x: Float[Tensor, "n T d"], observed: Any) -> Bool[Tensor, "n T
         filled = mask & (x != 0).any(2) if x.shape[1] > 1 else mask
         mask &= filled.flip(1).cumsum(1).flip(1) > 0  # zeros at the end of a sequence are padding
     else:
-        mask = torch.as_tensor(np.asarray(observed)).bool()
+        given = _array(f"observed[{m!r}]", observed)
+        if given.dtype.kind not in "bif":
+            raise DataError(f"observed[{m!r}]: holds {given.dtype}; give True where a frame is real")
+        mask = torch.from_numpy(given.astype(bool))
         mask = mask[:, None].expand(x.shape[:2]) if mask.ndim == 1 and len(mask) == len(x) else mask
         if mask.shape != x.shape[:2]:
             raise DataError(f"observed[{m!r}]: shape {tuple(mask.shape)}, expected {tuple(x.shape[:2])} or ({len(x)},)")
@@ -190,15 +208,19 @@ def labels_of(
     if task is not None and task not in TASKS:
         raise DataError(f"task: {task!r} is not one of {', '.join(TASKS)}{suggest(task, TASKS)}")
     columns = [str(c) for c in y.columns] if isinstance(y, pd.DataFrame) else None
-    if not hasattr(y, "shape") and len(y) and all(isinstance(v, list | tuple | set | frozenset) for v in y):
+    if isinstance(y, list | tuple) and y and all(isinstance(v, list | tuple | set | frozenset) for v in y):
         if all(isinstance(name, str) for row in y for name in row):
             columns = sorted({name for row in y for name in row})
             y = [[float(name in row) for name in columns] for row in y]
-    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else _array("y", y)
+    array = _array("y", y)
     if array.ndim == 2 and array.shape[1] == 1 and task in (None, "regression", "multiclass"):
         array = array[:, 0]
     if array.ndim == 0 or not len(array):
         raise DataError("y: is empty; give one label or value for each row")
+    objects = array.flat if array.dtype.kind == "O" else ()
+    others = [v for v in objects if not isinstance(v, str | int | float | np.generic) and pd.isna(v) is not True]
+    if array.dtype.kind in "cmMV" or others:
+        raise DataError(f"y: holds {array.dtype}; give text, numbers or truth values")
     missing = pd.isna(array) if array.ndim == 1 else pd.isna(array).any(1)
     if missing.any():
         raise DataError(f"y, row {int(missing.argmax())}: there is no label (NaN); drop the row")
@@ -266,7 +288,7 @@ def _several(array: np.ndarray, task: str | None, names: Sequence[str] | None) -
 
 def split_of(split: Any, n: int) -> np.ndarray:
     """A given split, checked."""
-    array = np.asarray(split).astype(str)
+    array = _array("split", split).astype(str)
     if array.shape != (n,):
         raise DataError(f"split: has shape {array.shape}, expected ({n},): one of {', '.join(SPLITS)} for each row")
     for row in np.flatnonzero(~np.isin(array, SPLITS))[:1]:
@@ -329,7 +351,7 @@ def column_of(name: str, values: Any, n: int, kind: str) -> np.ndarray | None:
     """A column of a Dataset: text (kind 'U') or whole numbers ('i'), from any sequence of n values."""
     if values is None:
         return None
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else _array(name, values)
+    array = _array(name, values)
     if array.shape != (n,):
         raise DataError(f"{name}: has shape {array.shape}, expected ({n},): one value for each row of X")
     if pd.isna(array).any():

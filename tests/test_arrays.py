@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from mmlib.data import DataError, Dataset
 
@@ -233,3 +236,33 @@ def test_parts_of_a_dataset():
         data["txt"]
     with pytest.raises(TypeError, match="give the name of a modality, or a slice"):
         data[3]
+
+
+STRANGE = [
+    None, 3, "text", b"bytes", [], [[]], {}, set(), (1, 2), [None] * N, ["a"] * N, [["a", 1]] * N, [[1], [1, 2]], True,
+    np.nan, np.array(3.0), np.zeros((0, 3)), np.zeros((N, 0)), np.full((N, 2), np.nan), np.full(N, np.inf),
+    np.zeros((N, 2, 3, 4)),
+    np.arange(N), np.arange(N) % 3, np.arange(N) / 7, np.array([object()] * N), np.ones((N, 2), complex), np.ones((N, 2), bool),
+    np.arange(N).astype("datetime64[D]"), np.array([{}] * N), pd.Series(range(N)), pd.DataFrame({"a": ["x"] * N}),
+    pd.DataFrame({"a": range(N), "b": 1.5}), pd.Series(pd.NA, index=range(N)), torch.ones(N, 2, requires_grad=True),
+    torch.ones(N, dtype=torch.bfloat16), csr_array(np.eye(N)), range(N), iter(range(N)), LABELS, TEXT, SOUND,
+]  # fmt: skip
+OPTIONS = ("ids", "split", "group", "order", "fold", "modalities", "observed", "task", "label_names")
+strange = st.sampled_from(range(len(STRANGE)))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.one_of(st.just(TEXT), strange), st.booleans(), st.one_of(st.just(LABELS), strange),
+    st.dictionaries(st.sampled_from(OPTIONS), strange, max_size=2),
+)  # fmt: skip
+def test_nothing_but_a_dataset_or_a_data_error_comes_out(X, by_name, y, options):
+    X, y = (value if isinstance(value, np.ndarray) else STRANGE[value] for value in (X, y))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = Dataset.from_arrays({"m": X} if by_name else X, y, **{k: STRANGE[v] for k, v in options.items()})
+    except DataError as error:
+        assert len(str(error)) > 20
+    else:
+        assert len(data) == N and all(bool(data[m].isfinite().all()) for m in data.modalities)
