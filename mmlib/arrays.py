@@ -150,7 +150,9 @@ def _array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except (ValueError, TypeError) as e:
-        raise DataError(f"{name}: is ragged or no array ({e}); give rows of one length, sequences padded with NaN") from e
+        raise DataError(
+            f"{name}: is ragged or no array ({e}); give rows of one length, sequences padded with NaN"
+        ) from e
 
 
 def _frames(m: Any, x: Any) -> Float[Tensor, "n T d"]:
