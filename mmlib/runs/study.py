@@ -96,8 +96,8 @@ def _entries(study: Path) -> list[Any]:
 
 
 def _found(path: str, *folders: Path) -> Path | None:
-    """A file or folder as seen from the first of the folders that has it."""
-    return next((place.resolve() for place in (folder / path for folder in folders) if place.exists()), None)
+    """A file or folder as seen from the first of the folders that has it; a link keeps its name."""
+    return next((Path(os.path.abspath(p)) for p in (folder / path for folder in folders) if p.exists()), None)
 
 
 def _located(where: str, name: str, value: Any, study: Path) -> Any:
