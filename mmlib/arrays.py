@@ -20,8 +20,8 @@ Columns = Sequence[Any] | slice
 
 
 def fields(
-    X: Any, y: Any, modalities: Mapping[str, Columns] | None, observed: Mapping[str, Any] | None, task: str | None,
-    label_names: Sequence[str] | None, ids: Any, split: Any, shares: Mapping[str, Any], columns: Mapping[str, Any], name: str,
+    X: Any, y: Any, modalities: Any, observed: Any, task: Any, label_names: Any, ids: Any, split: Any,
+    shares: Mapping[str, Any], columns: Mapping[str, Any], name: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The fields of a Dataset; arguments and errors are explained in `Dataset.from_arrays`.
 
@@ -290,7 +290,7 @@ def _several(array: np.ndarray, task: str | None, names: Sequence[str] | None) -
 
 def split_of(split: Any, n: int) -> np.ndarray:
     """A given split, checked."""
-    array = _array("split", split).astype(str)
+    array = np.array([str(v) for v in _array("split", split).ravel().tolist()])
     if array.shape != (n,):
         raise DataError(f"split: has shape {array.shape}, expected ({n},): one of {', '.join(SPLITS)} for each row")
     for row in np.flatnonzero(~np.isin(array, SPLITS))[:1]:

@@ -45,10 +45,8 @@ class _Estimator(BaseEstimator):
     """
 
     def __init__(
-        self, system: str = "fill", *, options: Mapping[str, Any] | None = None, modalities: Mapping[str, Any] | None = None,
-        protocol: str = "complete", steps: int = 1000, patience: int | None = 20, lr: float = 2e-3, batch_size: int = 32,
-        balanced: bool = False, standardise: str | None = "dimension", limit: float | None = None, valid: float = 0.15,
-        random_state: int | None = None, device: str = "cpu",
+        self, system="fill", *, options=None, modalities=None, protocol="complete", steps=1000, patience=20, lr=2e-3,
+        batch_size=32, balanced=False, standardise="dimension", limit=None, valid=0.15, random_state=None, device="cpu",
     ):  # fmt: skip
         self.system, self.options, self.modalities, self.protocol = system, options, modalities, protocol
         self.steps, self.patience, self.lr, self.batch_size, self.balanced = steps, patience, lr, batch_size, balanced

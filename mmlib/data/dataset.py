@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -103,13 +103,13 @@ class Dataset:
     features: dict[str, Tensor]
     observed: dict[str, Bool[Tensor, "N _"]]
     target: Tensor
-    split: np.ndarray
-    ids: np.ndarray
+    split: Any  # these columns are given as any sequence and become arrays
+    ids: Any
     label_names: tuple[str, ...] = ()
-    group: np.ndarray | None = None
-    order: np.ndarray | None = None
-    speaker: np.ndarray | None = None
-    fold: np.ndarray | None = None
+    group: Any = None
+    order: Any = None
+    speaker: Any = None
+    fold: Any = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scaling: "Scaling | None" = None
     partial: bool = False
@@ -121,8 +121,8 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, X: Any, y: Any, *, modalities: Mapping[str, Any] | None = None, observed: Mapping[str, Any] | None = None,
-        task: str | None = None, label_names: Sequence[str] | None = None, ids: Any = None, split: Any = None,
+        cls, X: Any, y: Any, *, modalities: Any = None, observed: Any = None, task: Any = None, label_names: Any = None,
+        ids: Any = None, split: Any = None,
         valid: float = 0.15, test: float = 0.15, seed: int = 0, group: Any = None, order: Any = None,
         speaker: Any = None, fold: Any = None, name: str = "arrays",
     ) -> "Dataset":  # fmt: skip
@@ -145,7 +145,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, key: str | slice) -> Any:
+    def __getitem__(self, key: Any) -> Any:
         """data["text"]: the features (N, T, d) of a modality. data[:100]: a Dataset of these rows."""
         if isinstance(key, slice):
             rows = torch.arange(len(self), device=self.device)[key]

@@ -116,17 +116,18 @@ def assignments(source: str) -> dict[str, tuple[str, Any]]:
     return values
 
 
-def _literal(node: ast.expr) -> Any:
-    """The value of a literal, in which papermill writes float('nan') and float('inf') for what has none."""
+class _Floats(ast.NodeTransformer):
+    """float('nan') and float('inf'), which papermill writes for what has no literal, as numbers."""
 
-    class Floats(ast.NodeTransformer):
-        def visit_Call(self, call: ast.Call) -> ast.expr:
-            match call:
-                case ast.Call(ast.Name("float"), [ast.Constant(str() as text)], []):
-                    return ast.Constant(float(text))
-            return call
+    def visit_Call(self, call: ast.Call) -> Any:
+        match call:
+            case ast.Call(ast.Name("float"), [ast.Constant(str() as text)], []):
+                return ast.Constant(float(text))
+        return call
 
-    return ast.literal_eval(Floats().visit(node))
+
+def _literal(node: Any) -> Any:
+    return ast.literal_eval(_Floats().visit(node))
 
 
 def _check_values(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from mmlib import synthetic
 from mmlib.cost import threads
@@ -69,7 +70,11 @@ def test_fit_and_predict_use_it(four, monkeypatch):
 
 
 def test_the_line_before_training(monkeypatch, capfd, four):
-    monkeypatch.setenv("TQDM_DISABLE", "0")
+    class Shown(tqdm):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **{**options, "disable": False})
+
+    monkeypatch.setattr(sys.modules["mmlib.training.fit"], "tqdm", Shown)  # TQDM_DISABLE is read when tqdm is imported
     monkeypatch.setattr(Plan, "_said", False)
     data = synthetic.like("mmimdb", dim=4).sample({"train": 20, "valid": 10, "test": 10}, 0)
     for _ in range(2):

@@ -21,7 +21,8 @@ from tests.helpers.conditional import BLURS, conditional_errors
 from tests.reference import admc as reference
 
 TINY = {
-    "d": 8, "heads": 2, "layers": 1, "N": 12, "start": 4, "steps": 4, "fusion_heads": 2, "fusion_layers": 1,
+    "d": 8, "heads": 2, "layers": 1, "N": 12, "start": 4, "steps": 4, "sampler": "ddpm", "fusion_heads": 2,
+    "fusion_layers": 1,
 }  # fmt: skip
 EPOCHS = {"itfn": 2, "adn": 2, "mf": 2}
 

@@ -7,7 +7,6 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from mmlib.models.catalogue import MODELS
 from mmlib.names import DataError
 from mmlib.training import checkpoint
 from mmlib.training.evaluate import evaluate, predict
-from mmlib.training.fit import TrainingError, _Run, fit
+from mmlib.training.fit import TrainingError, _Options, _Run, fit
 
 ROWS = {"train": 200, "valid": 60, "test": 60}
 
@@ -118,7 +117,14 @@ def test_a_fusion_stage_is_below_its_part_only_beyond_the_noise_of_the_rows(lost
     accuracy with a standard error of sqrt(20 + 12) / 200 = 2.8 points; 20 - 0 are 10 with 2.1; 90 - 30 are 30 with 4.6."""
     clips = synthetic.like("iemocap", dim=4, length=1).sample({"train": 200, "valid": 200, "test": 50}, 0)
     clips = replace(clips, target=(torch.arange(450) % 4).to(clips.target.dtype))  # ua is accuracy
-    run = _Run(MODELS["admc"].for_data(clips, d=8), clips, None, None, SimpleNamespace(monitor="ua"), None)
+    run = _Run(
+        MODELS["admc"].for_data(clips, d=8),
+        clips,
+        None,
+        None,
+        _Options({}, {}, 0, 32, "none", 0.0, None, 0.0, False, "ua", None),
+        None,
+    )
     wrong = torch.nn.functional.one_hot((clips.target[clips.rows("valid")] + 1) % 4, 4).float()
     order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
     part, fusion = (torch.zeros(200, dtype=torch.bool) for _ in range(2))
