@@ -13,7 +13,15 @@
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers, and for `runs.imports`, which follows imports; at run time they come late
+    from mmlib.data import DataError, Dataset, read, write
+    from mmlib.estimators import MissingModalityClassifier, MissingModalityRegressor
+    from mmlib.models import MODELS, save
+    from mmlib.models import load as load_model
+    from mmlib.releases import load as load_release
+    from mmlib.training import evaluate, fit, predict, tune
 
 __version__ = version("mmlib")
 

@@ -1,5 +1,6 @@
 """What a user meets first: import mmlib, and the commands."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,13 @@ def test_every_name_is_there_and_only_these_are_listed():
     with pytest.raises(AttributeError, match="mmlib has no 'Datset'; it has .*Dataset"):
         _ = mmlib.Datset
     assert (Path(mmlib.__file__).parent / "py.typed").exists()
+
+
+def test_type_checkers_and_versions_see_the_names_that_are_imported_late():
+    tree = ast.parse(Path(mmlib.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {a.asname or a.name: node.module.split(".")[1] for node in block.body for a in node.names}
+    assert seen == mmlib._NAMES
 
 
 def test_importing_it_loads_nothing_heavy():

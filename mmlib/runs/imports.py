@@ -1,7 +1,8 @@
 """Which code a notebook's numbers come from: its imports of mmlib, followed through the syntax trees.
 
-An import of a name leads to the module where the name is defined, `room.name` likewise. Rooms that show or judge numbers
-(`show`, `report`) are not followed. `MODELS` leads to the systems that the notebook names as text, as in `MODELS["fill"]`.
+An import of a name leads to the module where the name is defined, and so do `room.name` and `mmlib.name`. Rooms that show or
+judge numbers (`show`, `report`) are not followed. `MODELS` leads to the systems that the notebook names as text, as in
+`MODELS["fill"]`.
 """
 
 import ast
@@ -72,6 +73,14 @@ def _imports(nodes: list[ast.AST]) -> Iterator[tuple[str, str, frozenset[str]]]:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mmlib":
             for alias in node.names:
                 yield node.module, alias.name, frozenset(used.get(alias.asname or alias.name, ()))
+        elif isinstance(node, ast.Import):
+            for alias in (alias for alias in node.names if alias.name.split(".")[0] == "mmlib"):
+                package, _, name = alias.name.rpartition(".")
+                if alias.asname and package:  # import mmlib.training as t
+                    yield package, name, frozenset(used.get(alias.asname, ()))
+                else:  # the name mmlib itself
+                    for attribute in sorted(used.get(alias.asname or "mmlib", ())):
+                        yield "mmlib", attribute, frozenset()
 
 
 class _Bare(ast.NodeTransformer):

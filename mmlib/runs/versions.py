@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,26 @@ def library_hash(notebook: Path, parameters: Mapping[str, Any]) -> str:
 
     A changed file is read again, because a long-lived worker must notice that its code is no longer the planned code.
     """
-    modules = reached(_LIBRARY, _code(notebook), tuple(_texts(parameters.values())))
-    return _hash(json.dumps(modules))
+    texts = frozenset(_texts(parameters.values()))
+    return _library_hash(notebook, notebook.stat().st_mtime_ns, texts, _LIBRARY, tuple(_sources(str(_LIBRARY))))
+
+
+@lru_cache(maxsize=64)
+def _library_hash(notebook: Path, _modified: int, texts: frozenset[str], library: Path, _sources: Any) -> str:
+    """The walk through the imports, which a study of a thousand seeds makes once."""
+    return _hash(json.dumps(reached(library, _code(notebook), texts)))
+
+
+def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of change of all sources below a folder; hidden files are locks and copies of editors."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _sources(entry.path)
+        elif entry.name.endswith(".py"):
+            stat = entry.stat()
+            yield entry.path, stat.st_size, stat.st_mtime_ns
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:

@@ -249,7 +249,7 @@ def test_the_report_keeps_data_sets_and_their_metrics_apart():
     ]
 
 
-def test_a_thousand_finished_runs_are_resumed_in_seconds(tmp_path, capsys):
+def test_a_thousand_finished_runs_are_resumed_in_five_seconds(tmp_path, capsys):
     nb = notebook(tmp_path, RECORDING)
     path = study(tmp_path, [{"notebook": str(nb), "grid": {"seed": list(range(1000))}}])
     labels = dict.fromkeys(("paper", "dataset", "features", "method", "variant", "protocol", "condition"), "x")
@@ -262,7 +262,7 @@ def test_a_thousand_finished_runs_are_resumed_in_seconds(tmp_path, capsys):
         (run.folder / "params.json").write_text(json.dumps(asked))
     began = time.process_time()
     assert main([str(path), "--out", str(tmp_path / "out"), "--results", str(tmp_path / "r.csv")]) == 0
-    assert time.process_time() - began <= 20  # 4 on free cores, three times as much beside other work
+    assert time.process_time() - began <= 5
     assert "1000 runs finished, 0 failed" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "r.csv")) == 100_000
 

@@ -113,6 +113,29 @@ def test_a_factor_makes_exactly_the_runs_stale_that_use_it(library, module, old,
     assert stale(lambda: edit(library / module, old, new)) == expected
 
 
+@pytest.mark.parametrize(
+    "source, fit, umdf",
+    [
+        ("import mmlib\nmmlib.fit(mmlib.MODELS['umdf'])", True, True),
+        ("from mmlib import MODELS, fit\nfit(MODELS['umdf'])", True, True),
+        ("import mmlib as m\nm.training.fit()", True, False),
+        ("import mmlib.training as t\nt.fit()", True, False),
+        ("import mmlib\nmmlib.read('x')", False, False),
+        ("import mmlib\nmmlib.report.results('umdf')", False, False),
+    ],
+)
+def test_names_of_the_top_level_lead_to_the_code_behind_them(tmp_path, library, source, fit, umdf):
+    nb, hashes = notebook(tmp_path, source), []
+    for path, old, new in (
+        ("training/fit.py", "_TOLERANCE = 0.05", "_TOLERANCE = 0.06"),
+        ("models/umdf.py", "lambda1: float = 0.1", "lambda1: float = 0.2"),
+    ):
+        before = versions.library_hash(nb, {})
+        edit(library / path, old, new)
+        hashes.append(versions.library_hash(nb, {}) != before)
+    assert hashes == [fit, umdf]
+
+
 def test_a_parameter_that_names_a_system_counts(tmp_path, library):
     nb = notebook(tmp_path, "from mmlib.models import MODELS\nMODELS[method]")
 
