@@ -60,8 +60,8 @@ def parts_of(
 
     X: modality -> (n, d) or (n, T, d); or one table (n, columns) whose columns `modalities` groups; a DataFrame with two
     levels of column names is grouped by the first. observed: modality -> (n,) or (n, T), True where a frame is real.
-    By default a frame that is NaN throughout is missing, and so are the frames of zeros at the end of a sequence. A vector
-    of zeros is real.
+    By default a frame that is NaN throughout is missing, and so are the frames of zeros at the end of a sequence; a sequence
+    that is zero throughout is missing. A vector of zeros is real.
     Raises DataError for a frame that is NaN in part, infinite values, text, and shapes that do not fit each other.
     """
     arrays = X if by_name(X) else _groups(X, modalities)

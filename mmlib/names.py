@@ -1,4 +1,4 @@
-"""The names of tasks and splits, what is near a misspelt name, and the error of all data that cannot be used."""
+"""Names of tasks, splits and columns, suggestions for a misspelt name, and DataError."""
 
 import difflib
 import functools

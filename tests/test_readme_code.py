@@ -64,8 +64,8 @@ def test_a_method_of_ones_own(monkeypatch, tmp_path):
     monkeypatch.setitem(MODELS, "late", module.Late)
     data = synthetic.like("iemocap", dim=8, length=4).sample({"train": 300, "valid": 60, "test": 100}, 0)
     system = MODELS["late"].for_data(data, hidden=16)
-    fit(system, data, "patterns", epochs=8, lr=3e-3, progress=False)
-    assert evaluate(system, data)["ua"] > 0.33, "four classes, a coin has 0.25"
+    fit(system, data, "patterns", epochs=40, lr=3e-3, progress=False)
+    assert evaluate(system, data)["ua"] > 0.4, "four classes, a coin has 0.25"
     batch = data.view("test").batch(torch.arange(20)).without("audio")
     poisoned = replace(batch, x=batch.x | {"audio": torch.full_like(batch.x["audio"], torch.nan)})
     assert torch.equal(system.predict(batch).logits, system.predict(poisoned).logits)

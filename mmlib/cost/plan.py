@@ -1,4 +1,4 @@
-"""What a training will take, told once its first steps are timed."""
+"""Says how long a training will take, after its first steps."""
 
 import math
 import time

@@ -19,7 +19,8 @@ FIGURE = """
 released and corrected. ADMC: how well text that is generated from audio is classified.](figures/findings.png)
 
 *Three findings. Left: the accuracy that predicting no genre reaches, beside SIM-C's as printed. Middle: mean over the data
-sets whose audio or vision has more than one frame. Right: emotions told from text that was generated from audio; with "audio
+sets whose audio or vision has more than one frame; a missing modality is all zeros there, so a check for zeros finds every
+one as well. Right: emotions told from text that was generated from audio; with "audio
 seen clean", which is not in the paper, the generator reads the audio without noise and has another weighting of its loss.*
 """
 NOTES = """
