@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from torch import Tensor
 
 from mmlib.names import COLUMN_KINDS, SPLITS, TASKS, DataError, suggest
@@ -306,6 +305,9 @@ def drawn_split(
 
     test = 0 draws no test rows. Rows of one group are in one split; they are then not stratified.
     """
+    # The import takes a second, and few programs draw a split.
+    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+
     if not (0 < valid < 1 and 0 <= test < 1 and valid + test < 1):
         raise DataError(f"valid, test: are {valid:g} and {test:g}; two shares whose sum is below 1, valid above 0")
     split, rows = np.full(len(target), "train"), np.arange(len(target))
