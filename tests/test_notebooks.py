@@ -1,6 +1,8 @@
 """Conventions that hold for every stored notebook. nbval runs the notebooks and compares their outputs."""
 
+import ast
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import nbformat
@@ -10,7 +12,7 @@ import yaml
 from mmlib import runs
 from mmlib.models.catalogue import MODELS
 from mmlib.report import figures, published
-from mmlib.runs.parameters import assignments
+from mmlib.runs.parameters import assignments, choices
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 TRAINING = [p for p in NOTEBOOKS if p.stem != "results"]  # results.ipynb only reads the records of the others' runs
@@ -62,6 +64,31 @@ def test_studies_name_parameters_that_exist(path, tmp_path, monkeypatch):
         (tmp_path / archive).touch()
     planned = runs.plan(path, tmp_path / "out")
     assert planned and len({run.folder for run in planned}) == len(planned), "one folder per run"
+
+
+@pytest.mark.parametrize(
+    "name, parameter, tables",
+    [
+        ("simc", "variants", ["SIMC_VARIANTS"]),
+        ("umdf", "variants", ["CHANGES"]),
+        ("smcir", "variants", ["CHANGES"]),
+        ("admc", "variants", ["CHANGES"]),
+        ("compare", "methods", ["OF_PAPERS", "CHANGES"]),
+    ],
+)
+def test_the_choices_of_a_parameter_are_the_systems_that_its_notebook_can_make(name, parameter, tables):
+    path = runs.ROOT / "notebooks" / f"{name}.ipynb"
+    values = {"others": ["audio"], "DIFFUSION": {}, "WIDTH": {}, "d": 1, "layers": 1, "sampler_steps": 1}
+    for cell in code(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            if isinstance(node, (ast.Assign, ast.AugAssign)) and ast.unparse(target) in tables:
+                exec(ast.unparse(node), values)
+    systems = {key for table in tables for key in values[table]} - {""}
+    (source,) = (cell.source for cell in code(path) if "parameters" in cell.metadata.get("tags", []))
+    allowed = choices(source)[parameter]
+    assert all(any(fnmatchcase(key, choice) for choice in allowed) for key in systems)
+    assert all(any(fnmatchcase(key, choice) for key in systems) for choice in allowed)
 
 
 def test_every_published_table_and_figure_has_its_studies():

@@ -14,8 +14,9 @@ equation is unclear (first value: the default):
                 without distillation; lambda1, lambda2, f_y, streams and the gate of Eq 10 have no effect.
                 views='complete': both views are the row as it is
   lambda1, 2    not given: 0.1 and 1, to be chosen on validation
-  Eq 2          The kernel is not given: the mean of five Gaussian kernels around the median squared distance. The paper
-                calls its estimator unbiased, but it is the biased one (estimator='biased'); 'unbiased' is the other
+  Eq 2          The kernel is not given: the mean of five Gaussian kernels around the median squared distance (kernel='rbf');
+                kernel='linear' takes phi as the identity. The paper calls its estimator unbiased, but it is the biased
+                one (estimator='biased'); 'unbiased' is the other
   Eq 3          The mean over i is of a number that does not depend on i, and the pairing of h_a with h_b has no influence
                 (feature='mmd'); feature='paired' compares the two views of each row instead
   Eq 5          f_y is the final classifier (f_y='shared') or a head that only this loss trains ('separate'). In both cases
@@ -181,7 +182,8 @@ class DFIM(nn.Module):
 class UMDF(System):
     """Temporal convolutions, layers of MCIM and a joint transformer give H; two views share these weights; DFIM gives y.
 
-    Table 3, without L_fea: lambda1=0; L_logits: lambda2=0; MCIM: interaction='self'; DFIM: integration='concatenation'.
+    Table 3, without L_fea: lambda1=0; L_logits: lambda2=0; MCIM: interaction='self' instead of 'crossmodal'; DFIM:
+    integration='concatenation' instead of 'dfim'.
     """
 
     modalities = "two or more"

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     number that is not finite, a name that is no protocol, and one that is not among the choices of its parameter.
 
     Choices stand in the parameter's comment: `scaling: str = "dimension"  # what has deviation 1 [dimension | modality]`.
+    A long comment goes on in the lines below. In a choice * stands for any text.
     papermill itself passes over all of these with at most a line in its log.
     """
     _check_values(str(notebook), _defaults(notebook), parameters, choices(_tagged(notebook)))
@@ -40,7 +42,9 @@ def completed(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def choices(source: str) -> dict[str, list[str]]:
     """Name -> the values that its comment in a parameters cell allows."""
-    return {name: [value.strip() for value in values.split("|")] for name, values in _CHOICES.findall(source)}
+    source = re.sub(r"\n *#", " #", source)  # what goes on below joins its line
+    pairs = _CHOICES.findall(source)
+    return {name: [value.strip(" #") for value in values.split("|")] for name, values in pairs}
 
 
 def _tagged(notebook: Path) -> str:
@@ -152,7 +156,7 @@ def _check_values(
 def _check_part(where: str, name: str, value: Any, allowed: list[str] | None) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise RunError(f"{where} is {value}; give a finite number (JSON, in which runs are kept, has no other)")
-    if allowed is not None and value not in allowed:
+    if allowed is not None and not any(fnmatchcase(str(value), choice) for choice in allowed):
         raise RunError(f"{where}: {value!r} is not one of {', '.join(allowed)}{suggest(str(value), allowed)}")
     if name in _PROTOCOLS and isinstance(value, str):
         try:

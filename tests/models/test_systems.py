@@ -1,6 +1,9 @@
 """The contract that every system satisfies. A new entry of MODELS needs only its cases in VARIANTS."""
 
+import inspect
 import math
+import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -112,6 +115,25 @@ def batch_of(films, split="test", name=""):
 
 def test_every_model_has_its_cases():
     assert set(VARIANTS) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_option_and_each_of_its_values_is_documented(name, films, monkeypatch):
+    kind = MODELS[name]
+    package = kind.__module__.removesuffix(".system")
+    modules = [module for path, module in sys.modules.items() if path.startswith(package)]
+    options = {}
+    for module in modules:
+        if hasattr(module, "check_options"):
+            monkeypatch.setattr(module, "check_options", lambda _, **checked: options.update(checked))
+    kind.for_data(films, **VARIANTS[name][-1])
+    kind.for_data(films, **VARIANTS[name][0])
+    documented = [*modules, *(value for module in modules for value in vars(module).values() if inspect.isclass(value))]
+    text = " ".join(o.__doc__ or "" for o in documented if o in modules or o.__module__.startswith(package))
+    for option, (_, choices) in options.items():
+        assert re.search(rf"\b{option}\b", text), f"{option} stands in no docstring"
+        for choice in choices:
+            assert re.search(rf"\b{choice}\b", text), f"{option}={choice!r} stands in no docstring"
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)

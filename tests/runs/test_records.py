@@ -1,6 +1,7 @@
 """A run counts when its record is there, and only then. Studies and their engine: test_studies.py."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -272,6 +273,7 @@ def test_a_failing_cell_and_a_killed_kernel_are_failures(tmp_path):
             ["none", "plato"],
             "'plato' is not one of none, plateau; did you",
         ),
+        ("kinds: list = []  # more\n# of [a, b | on *\n# | c]", ["on audio", "d"], r"'d' is not one of a, b, on \*, c"),
     ],
 )
 def test_values_in_lists_and_what_no_check_can_read(line, value, message, tmp_path):
@@ -279,7 +281,7 @@ def test_values_in_lists_and_what_no_check_can_read(line, value, message, tmp_pa
     book = nbformat.read(nb, 4)
     book.cells[0].source = line
     nbformat.write(book, nb)
-    name = line.splitlines()[-1].partition(":")[0]
+    (name,) = re.findall(r"^(\w+):", line, re.M)
     with pytest.raises(runs.RunError, match=message):
         runs.check_parameters(nb, {name: value})
 

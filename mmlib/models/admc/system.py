@@ -55,7 +55,7 @@ _FEW_MODALITIES = 3
 
 
 class ADMC(System):
-    """d: width of F and of the fusion network's tokens. The options of ADN's constructor are passed on to it.
+    """d: width of F and of the fusion network's tokens. Diffusion has the options of `mmlib.models.admc.diffusion.ADN`.
 
     encoders: 'itfn' trains each modality alone, 'joint' is "w/o ITFN", 'none' takes vectors of one width as tokens.
     adn=False is "w/o ADN". fusion: 'scenario' or 'shared'.

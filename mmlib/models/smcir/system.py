@@ -14,7 +14,8 @@ indicators and layers, in batches and without its stale buffers. Each option can
   entropy         norm    histogram  histogram   Eq 1, 2 give a constant modality ln N, the maximum, though the text wants
                                                  it low; the histogram of P_m's values gives 0
   indicators      HMS     HM         HMS         Eq 7 demands S <= 0, which is chance between random projections, and
-                                                 gamma = 10 lets S dominate W. Without S neither condition uses it
+                                                 gamma = 10 lets S dominate W. Without S neither condition uses it.
+                                                 Table 4 compares the subsets 'H', 'M', 'S', 'HM', 'MS'; 'HS' is one, too
   rule            paper   midway     paper       Eq 7 has W on both sides: all W < -1 are flagged, none just above. 'monotone'
                                                  has max(W, 0) on the right, but flags many samples below the mean; 'midway'
                                                  is W < mu / 2, between the mean and the W = 0 of an empty modality
