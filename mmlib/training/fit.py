@@ -125,7 +125,8 @@ def fit(
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
     if steps is not None:
-        epochs = math.ceil(steps * batch_size / len(data.rows("train")))
+        rows = len(data.rows("train"))
+        epochs = math.ceil(steps * min(batch_size, rows) / rows)
     epochs, lr = _per_stage(system, "epochs", epochs), _per_stage(system, "lr", lr)
     monitor = monitor or metrics.STOPPING[data.task]
     options = _Options(
