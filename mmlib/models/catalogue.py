@@ -2,6 +2,8 @@
 
 from mmlib.models.admc.system import ADMC
 from mmlib.models.base import System
+from mmlib.models.cra import AE, CRA
+from mmlib.models.mmin import IFMMIN, MMIN
 from mmlib.models.simc import SIMC
 from mmlib.models.smcir.system import SMCIR
 from mmlib.models.umdf import UMDF
@@ -12,6 +14,10 @@ MODELS: dict[str, type[System]] = {
     "umdf": UMDF,
     "admc": ADMC,
     "smcir": SMCIR,
+    "ae": AE,
+    "cra": CRA,
+    "mmin": MMIN,
+    "if_mmin": IFMMIN,
     "prior": Prior,
     "coin": Coin,
     "all_zeros": AllZeros,

@@ -125,8 +125,7 @@ def fit(
     protocol = missing.parse(protocol) if isinstance(protocol, str) else protocol
     valid_protocol = missing.parse(valid_protocol) if isinstance(valid_protocol, str) else valid_protocol or protocol
     if steps is not None:
-        rows = len(data.rows("train"))
-        epochs = math.ceil(steps * min(batch_size, rows) / rows)
+        epochs = math.ceil(steps * min(batch_size, n := len(data.rows("train"))) / n)
     epochs, lr = _per_stage(system, "epochs", epochs), _per_stage(system, "lr", lr)
     monitor = monitor or metrics.STOPPING[data.task]
     options = _Options(
