@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmlib.data import corpora
 from mmlib.models.simc import SIMC_CONFIGURATIONS
-from mmlib.report.claims.verdicts import best_trivial, compare
+from mmlib.report.claims.verdicts import MARGIN, best_trivial, compare, reading
 from mmlib.report.intervals import Difference
 from mmlib.report.needs import CLEAN, HEADROOM, JUDGED_FRAMES, Need
 from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, TITLES, not_run
@@ -40,11 +40,16 @@ SHORT = {
     "synthetic iemocap": "synthetic clips",
 }  # fmt: skip
 """Our data sets in a sentence."""
-_METRICS = {"f1_micro": "micro-F1", "ua": "UA", "f1_mean": "mean F1"}
-_IN_POINTS = {1: "adds", -1: "costs", 0: "has no effect larger than"}
-_OF_MAE = {1: "lowers MAE by", -1: "raises MAE by", 0: "changes MAE by no more than"}
+_METRICS = {"f1_micro": "micro-F1", "ua": "UA", "f1_mean": "mean F1", "accuracy": "accuracy"}
+_IN_POINTS = {"up": "adds", "down": "costs", "small": "has no effect larger than", "open": "is undecided: at most"}
+_OF_MAE = {
+    "up": "lowers MAE by", "down": "raises MAE by", "small": "changes MAE by no more than",
+    "open": "is undecided: MAE changes by at most",
+}  # fmt: skip
+_READ = {"any views": "views may be equal", "corrected": "detector corrected"}
 MIXED = "patterns(keep=text)"
 DETECTORS = {"as printed": "", "released code": "official", "corrected": "corrected"}
+_UNTRAINED = "untrained detector"
 
 
 def findings() -> pd.DataFrame:
@@ -68,10 +73,12 @@ def _features(paper: str, datasets: Sequence[str]) -> str:
 
 
 class Gains(NamedTuple):
-    """of: by data set. without: the data sets that have rows but no vote."""
+    """of: by data set. without: the data sets that have rows but no vote. read: the reading of the method by data set, where it
+    is not the printed one."""
 
     of: Mapping[str, Difference]
     without: Sequence[str]
+    read: Mapping[str, str] = {}
 
 
 def gains(
@@ -80,46 +87,60 @@ def gains(
     needs: Sequence[Need],
     datasets: Sequence[str] = (),
     scope: Callable[[Rows], Rows] = lambda rows: rows,
+    metric: str = "",
 ) -> Gains:
     """Gains of a paper's method, mean over the sets with something missing; data sets without rows are left out.
 
-    rival: a system; None: the best trivial row of each data set. needs: of a data set, to have a vote. datasets: by default
-    all of the paper. scope: the rows that are compared.
+    The method is read as is best on validation. rival: a system; None: the best trivial row of each data set, on validation,
+    too. needs: of a data set, to have a vote. datasets: by default
+    all of the paper. scope: the rows that are compared. metric: by default the main one of each data set.
     """
-    rows, found, without = unflagged(results(paper)), {}, []
+    rows, found, without, read = unflagged(results(paper)), {}, [], {}
     part = scope(rows)
     for dataset in datasets or DATASETS[paper]:
         with suppress(MissingRows):
             conditions = missing_conditions(part, dataset)
             other = rival or best_trivial(part, dataset, conditions)
-            (gain,) = compare(part, dataset, OWN[paper], [other], conditions).values()
+            own = reading(part, dataset, OWN[paper])
+            (gain,) = compare(part, dataset, own, [other], conditions, metric).values()
             if any(need.lacks(rows, dataset, conditions) for need in needs):
                 without.append(dataset)
-            else:
-                found[dataset] = gain
-    return Gains(found, without)
+                continue
+            found[dataset] = gain
+            if own != OWN[paper]:
+                read[dataset] = _READ[own[1]]
+    return Gains(found, without, read)
 
 
-def effects(found: Mapping[str, Difference]) -> str:
-    """'adds 0.8 ± 0.5 (posts) and 1.1 ± 0.2 (digits) points of UA and changes MAE by no more than 0.020 (film reviews)'."""
-    groups: dict[tuple[str, int], list[str]] = {}
+def effects(found: Mapping[str, Difference], read: Mapping[str, str] | None = None) -> str:
+    """'adds 0.8 ± 0.5 (posts) and 1.1 ± 0.2 (digits) points of UA and changes MAE by no more than 0.020 (film reviews)'.
+
+    An effect that is not told from 0, and may be larger than `verdicts.MARGIN`, is undecided. read: as in `Gains`.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
     for dataset, gain in found.items():
         unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
         size = f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"
+        small = gain.largest <= MARGIN.get(gain.metric, 0.01)
+        kind = {1: "up", -1: "down", 0: "small" if small else "open"}[gain.side]
         size = size if gain.side else f"{gain.largest * unit:.{digits}f}"
-        groups.setdefault((gain.metric, gain.side), []).append(f"{size} ({SHORT[dataset]})")
+        few = f"{gain.seeds} seeds" * (gain.seeds < 5)
+        notes = filter(None, (SHORT[dataset], (read or {}).get(dataset, ""), few))
+        groups.setdefault((gain.metric, kind), []).append(f"{size} ({', '.join(notes)})")
     clauses = [
-        f"{_OF_MAE[side]} {listed(sizes)}"
+        f"{_OF_MAE[kind]} {listed(sizes)}"
         if metric == "mae"
-        else f"{_IN_POINTS[side]} {listed(sizes)} points of {_METRICS.get(metric, metric)}"
-        for (metric, side), sizes in sorted(groups.items(), key=lambda group: (-group[0][1], group[0][0]))
+        else f"{_IN_POINTS[kind]} {listed(sizes)} points of {_METRICS.get(metric, metric)}"
+        for (metric, kind), sizes in sorted(
+            groups.items(), key=lambda group: (list(_IN_POINTS).index(group[0][1]), group[0][0])
+        )
     ]
     return listed(clauses)
 
 
 def compared(subject: str, found: Gains) -> str:
     """A sentence, empty without numbers."""
-    return f"{subject} {effects(found.of)}." if found.of else ""
+    return f"{subject} {effects(found.of, found.read)}." if found.of else ""
 
 
 def _votes(*gains: Gains) -> str:
@@ -164,7 +185,7 @@ def _simc() -> str:
     for subject, rival in rivals.items():
         found = {how: gains("simc", rival, [HEADROOM], scope=scope) for how, scope in trained.items()}
         polls += found.values()
-        if clauses := [f"{how} {effects(gain.of)}" for how, gain in found.items() if gain.of]:
+        if clauses := [f"{how} {effects(gain.of, gain.read)}" for how, gain in found.items() if gain.of]:
             sentences.append(f"{subject}: {'; '.join(clauses)}.")
     return _joined(*sentences, _votes(*polls))
 
@@ -175,20 +196,32 @@ def _umdf_claim() -> str:
     return f"One network is robust under all six sets of available modalities: F1 is {average:.1f} on average on MOSI."
 
 
-def umdf_losses() -> dict[str, tuple[float, float]]:
-    """Data set -> loss of F1 from complete clips to the mean over the sets that lack something, in points: ours, printed."""
+def umdf_losses() -> dict[str, dict[str, float]]:
+    """Data set -> loss of F1 from complete clips to the mean over the sets that lack something, in points: of UMDF, in print,
+    of zeros in place of what is missing, and of the same with modality dropout."""
     losses, rows = {}, unflagged(results("umdf"))
     for dataset in ("mosi_words", "mosi_mpnet", "mosi_bclstm"):
         with suppress(MissingRows):
             sets = missing_conditions(rows, dataset)
-            ours = [score(rows, dataset, OWN["umdf"], "f1_non0", c).mean() * 100 for c in (["complete"], sets)]
+            systems = {
+                "UMDF": reading(rows, dataset, OWN["umdf"]),
+                "zero fill": ("zero fill", ""),
+                "dropout": (DROPOUT, ""),
+            }
+            loss = {}
+            for name, system in systems.items():
+                ours = [score(rows, dataset, system, "f1_non0", c).mean() * 100 for c in (["complete"], sets)]
+                loss[name] = ours[0] - ours[1]
             printed = [printed_cells("umdf", "1", "MOSI", "UMDF", ["f1"], c).mean() for c in (["complete"], sets)]
-            losses[dataset] = (ours[0] - ours[1], printed[0] - printed[1])
+            losses[dataset] = loss | {"in print": printed[0] - printed[1]}
     return losses
 
 
 def _umdf() -> str:
-    losses = [f"{ours:.1f} ({SHORT[d]}; in print {printed:.1f})" for d, (ours, printed) in umdf_losses().items()]
+    losses = [
+        f"{loss.pop('UMDF'):.1f} ({'; '.join([SHORT[d], *(f'{name} {value:.1f}' for name, value in loss.items())])})"
+        for d, loss in umdf_losses().items()
+    ]
     control, dropout = (gains("umdf", rival, [HEADROOM, CLEAN]) for rival in (CONTROLS[OWN["umdf"]], (DROPOUT, "")))
     lost = (
         f"Loss of F1 from complete clips to sets with something missing, in points: {listed(losses)}." if losses else ""
@@ -223,7 +256,7 @@ def _admc_claim() -> str:
 def _admc() -> str:
     datasets, needs = ("iemocap", FOLDS, "avdigits", "mosi_bclstm", "synthetic iemocap"), [HEADROOM, CLEAN]
     control, trivial = (gains("admc", rival, needs, datasets) for rival in (CONTROLS[OWN["admc"]], None))
-    itfn = gains("admc", ("ADMC", "w/o ITFN"), [CLEAN], datasets)
+    itfn, in_wa = (gains("admc", ("ADMC", "w/o ITFN"), [CLEAN], datasets, metric=m) for m in ("", "accuracy"))
     bars, of_text = (
         generated(),
         "Text that is generated from audio is classified with a UA of {:.1f} %, a guess has {:.1f} %",
@@ -232,16 +265,17 @@ def _admc() -> str:
         compared("Over zeros in the same networks, what ADN generates", control),
         compared("Over the best trivial row, ADMC", trivial),
         compared("Over joint training, training each encoder alone (ITFN)", itfn),
+        compared("In accuracy, which the paper claims, it", in_wa),
         f"{of_text.format(bars['as printed'], bars['guess'])} (IEMOCAP)." if "as printed" in bars else "",
         _votes(control, trivial),
     )
 
 
-def detection(dataset: str, variant: str) -> float:
+def detection(dataset: str, variant: str, method: str = "SMCIR") -> float:
     """F1 of a variant's detector, the mean over seeds and the modalities that it watches; nan without rows."""
     rows = unflagged(results("smcir"))
-    rows = rows[(rows["dataset"] == dataset) & (rows["method"] == "SMCIR") & (rows["variant"] == variant)]
-    rows = rows[(rows["condition"] == MIXED) & rows["metric"].str.startswith("diagnosis_f1_")]
+    rows = rows[(rows["dataset"] == dataset) & (rows["method"] == method) & (rows["variant"] == variant)]
+    rows = rows[(rows["condition"] == MIXED) & rows["metric"].str.startswith("diagnosis_f1")]
     return float(rows["value"].mean())
 
 
@@ -252,6 +286,16 @@ def detected_on() -> list[str]:
     return [dataset for dataset in can_judge if pd.notna(detection(dataset, ""))]
 
 
+def generator_active() -> dict[str, float]:
+    """Data set -> percent of the clips with text alone whose other modalities the printed detector calls missing."""
+    rows, shares = unflagged(results("smcir")), {}
+    own = rows[(rows["method"] == "SMCIR") & (rows["variant"] == "") & (rows["condition"] == "available(text)")]
+    for dataset, part in own[own["metric"].str.startswith("diagnosed_")].groupby("dataset", sort=False):
+        if dataset in SHORT:
+            shares[dataset] = 100 * float(part["value"].mean())
+    return shares
+
+
 def _smcir_claim() -> str:
     return "A detector finds for each sample which modality is missing, without labels."
 
@@ -260,8 +304,16 @@ def _smcir() -> str:
     found = ""
     if datasets := detected_on():
         f1 = {name: [detection(d, variant) for d in datasets] for name, variant in DETECTORS.items()}
+        rows = results("smcir")
+        for best in rows.loc[rows["method"] == _UNTRAINED, "variant"].unique():
+            f1[f"{best} that the paper leaves open"] = [detection(d, best, _UNTRAINED) for d in datasets]
         f1 = [f"{name} {listed(f'{v:.2f}' for v in values)}" for name, values in f1.items() if pd.notna(values).all()]
         found = f"F1 with which the detector finds missing modalities ({listed(SHORT[d] for d in datasets)}): {', '.join(f1)}."
+    if fires := generator_active():
+        shares = [f"{share:.0f} % ({SHORT[d]})" for d, share in fires.items()]
+        found = _joined(
+            found, f"As printed it fires, and so completes, in {listed(shares)} of the clips that have text alone."
+        )
     control, trivial = (gains("smcir", rival, [HEADROOM, CLEAN]) for rival in (CONTROLS[OWN["smcir"]], None))
     return _joined(
         found,

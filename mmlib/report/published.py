@@ -18,6 +18,8 @@ BASELINES = (
     "all zeros",
 )  # fmt: skip
 """Methods that do not model missing modalities: mmlib/models/yardsticks/baselines.py."""
+UNTRAINED = ("prior", "coin", "all zeros", "oracle")
+"""Rows without training: chance levels, and the best possible prediction."""
 DATASETS = {
     "simc": ("mmimdb_subset", "mmimdb_genres", "sarcasm", "synthetic mmimdb"),
     "umdf": ("mosi_words", "mosi_mpnet", "mosi_bclstm", "iemocap, one vs rest", "synthetic reviews"),
@@ -36,6 +38,11 @@ CONTROLS: Mapping[SystemName, SystemName] = {
 }
 """A system that imputes -> its control: the same network, trained alike, with zeros in place of what it imputes. UMDF's has
 one view, modality dropout and no distillation. MMER is ADMC on complete clips with generated features beside the real ones."""
+READINGS: Mapping[SystemName, tuple[SystemName, ...]] = {
+    ("UMDF", ""): (("UMDF", ""), ("UMDF", "any views")),
+    ("SMCIR", ""): (("SMCIR", ""), ("SMCIR", "corrected")),
+}
+"""A method -> its readings, where its gain depends on what its paper leaves open or contradicts. Validation chooses."""
 
 
 def not_run(paper: str, dataset: str) -> str:

@@ -122,10 +122,14 @@ def reported(paper: str) -> Rows:
 def results(paper: str) -> Rows:
     """Our committed test rows for a paper, of all its studies (data/results/<paper>_*.csv): one per run and metric.
 
-    Columns as `COLUMNS`, also where there are no rows. Each fold of IEMOCAP is a seed of FOLDS.
+    Columns as `COLUMNS`, also where there are no rows, and `validation`, the score with which the system's settings were
+    chosen, larger is better, nan where nothing was. Each fold of IEMOCAP is a seed of FOLDS.
     """
     rows = _committed(paper)
-    rows = rows[rows["role"] == "test"].reset_index(drop=True)
+    chosen, system = rows[rows["role"] == "chosen"], ["dataset", "method", "variant", "protocol"]
+    larger = chosen["value"].where(~chosen["metric"].isin(("mae", "loss")), -chosen["value"]).astype(float)
+    scores = larger.groupby([chosen[name] for name in system]).mean().rename("validation")
+    rows = rows[rows["role"] == "test"].join(scores, on=system).reset_index(drop=True)
     fold = rows["dataset"].str.extract(r"^iemocap, fold (\d+)$", expand=False)
     dataset, seed = rows["dataset"].mask(fold.notna(), FOLDS), fold.fillna(rows["seed"]).astype(int)
     return rows.assign(dataset=dataset, seed=seed)
@@ -211,6 +215,13 @@ def matched(rows: Rows) -> Rows:
 def trained_complete(rows: Rows) -> Rows:
     """The rows of systems that were trained on complete rows, whatever is missing at test."""
     return rows[rows["protocol"].isin(COMPLETE)]
+
+
+def validated(rows: Rows, dataset: str, system: SystemName) -> float:
+    """The score of a system's settings on validation, the mean over its training conditions; nan where none is stored."""
+    if "validation" not in rows:
+        return float("nan")
+    return float(_of(rows, dataset, system).drop_duplicates("protocol")["validation"].mean())
 
 
 def main_metric(rows: Rows, dataset: str) -> str:

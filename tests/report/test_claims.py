@@ -1,5 +1,6 @@
 """The page of verdicts follows from the tables: change the numbers and the verdict changes."""
 
+import math
 import re
 from dataclasses import replace
 from functools import partial
@@ -454,7 +455,7 @@ def test_mixing_is_judged_by_a_classifier(tmp_path, monkeypatch):
 
 def falling(fall):
     """F1 falls by `fall` from complete clips to text and audio alone; the paper prints a fall of its own."""
-    systems = {("UMDF", ""): 0.8 - fall, ("zero fill", ""): 0.5}
+    systems = {("UMDF", ""): 0.8 - fall, ("zero fill", ""): 0.5, (DROPOUT, ""): 0.78}
     whole = made("umdf", "mosi_words", dict.fromkeys(systems, 0.8), ["complete"], "f1_non0")
     return pd.concat([made("umdf", "mosi_words", systems, SETS, "f1_non0"), whole])
 
@@ -469,6 +470,51 @@ def test_robust_is_as_robust_as_printed(tables):
             f"UMDF falls by {(fall + more) * 100:.1f} points, in print by {fall * 100:.1f}, zero fill by 30.0"
             in said.evidence
         )
+
+
+def test_robust_has_no_vote_where_every_system_falls_by_more(tables):
+    rows = falling(0.3)
+    rows = rows[rows["method"] != DROPOUT]
+    chance = made("umdf", "mosi_words", {("prior", ""): 0.8, ("coin", ""): 0.8}, [*SETS, "complete"], "f1_non0")
+    said = judged("UMDF", "robust under", pd.concat([rows, chance]))
+    assert said.verdict == UNCHECKED
+    assert "mosi_words (the best system of each set falls by 30.0 points, more than is allowed)" in said.evidence
+
+
+def validated(values):
+    """Rows of UMDF's control claim, each system with a score on validation, larger is better."""
+    errors = {("UMDF", ""): 1.2, ("UMDF", "any views"): 1.0, ("UMDF", "one view"): 1.1, **TRIVIAL}
+    rows = made("umdf", "mosi_words", errors, [*SETS, "complete"], "mae")
+    keys = list(zip(rows["method"], rows["variant"]))
+    return rows.assign(validation=[values.get(key, math.nan) for key in keys])
+
+
+TRIVIAL = {("zero fill", ""): 1.3, (DROPOUT, ""): 1.25, ("text alone", ""): 1.4, ("prior", ""): 1.5}
+
+
+def test_validation_chooses_the_reading_and_the_trivial_row():
+    """Unlike the scores of the test, on which the other reading and another trivial row are best."""
+    gains = verdicts.gains
+    trivial = {("zero fill", ""): -1.3, (DROPOUT, ""): -1.4, ("text alone", ""): -1.5}
+    for own, other, mean in ((-1.3, -1.2, "+0.100"), (-1.2, -1.3, "-0.100")):
+        rows = validated({("UMDF", ""): own, ("UMDF", "any views"): other, **trivial})
+        case = verdicts.Case("umdf", rows, rows, rows[:0])
+        said = gains(case, a=("UMDF", ""), rivals=[("UMDF", "one view")], datasets=["mosi_words"], trivial=True)
+        assert f"mosi_words {mean} " in said.evidence and "over zero fill, the best trivial row" in said.evidence
+        assert ("UMDF any views, the reading that is best on validation" in said.evidence) == (mean == "+0.100")
+        part = gains(case, a=("UMDF", ""), rivals=[("UMDF", "one view"), ("zero fill", "")], datasets=["mosi_words"])
+        assert "UMDF any views" not in part.evidence, "a rival without rows in this reading: all stay as printed"
+    assert verdicts.best_trivial(validated({}), "mosi_words", [*SETS]) == (DROPOUT, ""), "without validation, the best"
+
+
+def test_a_claim_in_another_metric_must_come_out_in_both(tables):
+    claim = the("ADMC", "reduce coupling")
+    rows = of_claim(claim, 0.1, datasets=["iemocap"])
+    assert claim.judged("admc", rows, tables["ADMC"]).verdict == HOLDS_HERE
+    same = rows.assign(metric="accuracy", value=0.5)
+    said = claim.judged("admc", pd.concat([rows, same]), tables["ADMC"])
+    assert said.verdict == NO_LARGER
+    assert "0.0 points of accuracy (seeds alone) over ADMC w/o ITFN, as claimed" in said.evidence
 
 
 def test_language_loses_to_one_stronger_modality():

@@ -58,7 +58,9 @@ def difference(mean, half, metric="ua"):
         ((-0.004, 0.005), "ADN has no effect larger than 0.9 (digits) points of UA."),
         ((0.02, 0.01, "mae"), "ADN lowers MAE by 0.020 ± 0.010 (digits)."),
         ((-0.02, 0.01, "mae"), "ADN raises MAE by 0.020 ± 0.010 (digits)."),
-        ((0.02, 0.03, "mae"), "ADN changes MAE by no more than 0.050 (digits)."),
+        ((0.002, 0.01, "mae"), "ADN changes MAE by no more than 0.012 (digits)."),
+        ((0.02, 0.03, "mae"), "ADN is undecided: MAE changes by at most 0.050 (digits)."),
+        ((0.004, 0.01), "ADN is undecided: at most 1.4 (digits) points of UA."),
     ],
 )
 def test_a_sentence_follows_the_interval(gain, sentence):

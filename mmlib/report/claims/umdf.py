@@ -5,11 +5,11 @@ from functools import partial
 
 from mmlib import metrics
 from mmlib.report.claims import verdicts
-from mmlib.report.claims.verdicts import FAILS, HOLDS, Case, Claim, Judgement, Measured, Printed, gains
+from mmlib.report.claims.verdicts import FAILS, HOLDS, Case, Claim, Judgement, Measured, NoVote, Printed, gains
 from mmlib.report.intervals import against, paired
 from mmlib.report.needs import CLEAN, FRAMES, HEADROOM, STATIC
-from mmlib.report.published import DROPOUT, EMOTIONS
-from mmlib.report.rows import CORPORA, SystemName, grid, main_metric, missing_conditions, sampled
+from mmlib.report.published import DROPOUT, EMOTIONS, UNTRAINED
+from mmlib.report.rows import CORPORA, Rows, SystemName, grid, main_metric, missing_conditions, sampled
 
 UMDF = ("UMDF", "")
 MOSI, SYNTHETIC = ("mosi_words", "mosi_mpnet", "mosi_bclstm"), "synthetic reviews"
@@ -28,7 +28,11 @@ def _printed_scores(case: Case, dataset: str, conditions: Sequence[str]) -> dict
 
 
 def _robust(case: Case) -> Judgement:
-    """As robust as printed: from complete clips to the sets F1 falls by at most a point more than in the paper's tables."""
+    """As robust as printed: from complete clips to the sets F1 falls by at most a point more than in the paper's tables.
+
+    Data have a vote where some system can fall by so little: the best score of each set, whichever system has it, against
+    the best one on complete clips.
+    """
 
     def fall(system: SystemName, dataset: str, metric: str, conditions: Sequence[str]):
         complete = sampled(case.ours, dataset, system, metric, [CORPORA[dataset].complete])
@@ -39,6 +43,9 @@ def _robust(case: Case) -> Judgement:
         own, zero = (fall(system, dataset, metric, conditions) for system in (UMDF, ("zero fill", "")))
         printed = _printed_scores(case, dataset, conditions)
         allowed = printed["complete"] - printed["missing"] + 0.01
+        least = _least_fall(case.ours, dataset, metric, conditions)
+        if least > allowed:
+            raise NoVote(f"the best system of each set falls by {least * 100:.1f} points, more than is allowed")
         aside = (
             f"UMDF falls by {own[0].mean() * 100:.1f} points, in print by {(allowed - 0.01) * 100:.1f}, zero fill by "
         )
@@ -48,6 +55,13 @@ def _robust(case: Case) -> Judgement:
         case, "By how much less than the printed fall, plus a point, F1 falls from complete clips to the mean over the sets",
         (*MOSI, EMOTIONAL), measure, {"missing": missing_conditions},
     )  # fmt: skip
+
+
+def _least_fall(rows: Rows, dataset: str, metric: str, conditions: Sequence[str]) -> float:
+    """From the best trained system on complete clips to the mean over the sets of the best one on each."""
+    own = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & ~rows["method"].isin(UNTRAINED)]
+    best = own.groupby(["condition", "method", "variant"])["value"].mean().groupby("condition").max()
+    return float(best[CORPORA[dataset].complete] - best[list(conditions)].mean())
 
 
 def _language(case: Case) -> Judgement:
@@ -109,7 +123,7 @@ CLAIMS = (
     Claim("Abstract; Table 1; Table 2", _robust,
           "One network is robust under all six sets of available modalities (average F1 75.56 on MOSI).", (CLEAN,)),
     Claim("Abstract; Introduction; Methodology",
-          partial(gains, a=UMDF, rivals=[("UMDF", "one view")], datasets=CLIPS, trivial=True),
+          partial(gains, a=UMDF, rivals=[("UMDF", "one view")], datasets=CLIPS, trivial=True, aside_in="f1_non0"),
           "Distillation between two views of a clip makes one network fit for missing modalities.", (HEADROOM, CLEAN)),
     Claim(_ABLATIONS, _part("w/o L_fea"),
           "Feature distillation helps: without L_fea the average F1 on MOSI falls from 75.56 to 73.50.", _OF_PARTS),

@@ -36,7 +36,7 @@ import pandas as pd
 from mmlib.metrics import better
 from mmlib.report.intervals import Difference, against, rows_for, seeds_for
 from mmlib.report.needs import Need
-from mmlib.report.published import BASELINES
+from mmlib.report.published import BASELINES, CONTROLS, READINGS
 from mmlib.report.rows import (
     AVERAGE,
     CORPORA,
@@ -51,6 +51,7 @@ from mmlib.report.rows import (
     sampled,
     score,
     unflagged,
+    validated,
 )
 
 HOLDS, FAILS = "holds", "does not hold"
@@ -65,6 +66,10 @@ MARGIN = {"mae": 0.02}
 class Judgement(NamedTuple):
     verdict: str
     evidence: str
+
+
+class NoVote(Exception):
+    """Raised by a measure: why a data set could not show what is claimed."""
 
 
 class Case(NamedTuple):
@@ -195,7 +200,7 @@ SCOPES: Mapping[str, Callable[[Rows, str], Sequence[str]]] = {
 """What is averaged: the sets with missing modalities, complete rows, the rates of lost frames."""
 
 Measure = Callable[[str, str, Sequence[str]], Measured]
-"""(data set, scope, conditions) -> what it says; may raise MissingRows."""
+"""(data set, scope, conditions) -> what it says; may raise MissingRows and NoVote."""
 
 
 def poll(
@@ -214,6 +219,9 @@ def poll(
             try:
                 found = measure(dataset, scope, conditions)
                 reason = next(filter(None, (need.lacks(case.ours, dataset, conditions) for need in case.needs)), "")
+            except NoVote as error:
+                others.setdefault(str(error), []).append(label)
+                continue
             except MissingRows as error:
                 flags = _flags(case, dataset, error.system)
                 if (
@@ -294,7 +302,10 @@ def _shared(rows: Rows, dataset: str, system: SystemName, *scores: pd.DataFrame)
 
 
 def best_trivial(rows: Rows, dataset: str, conditions: Sequence[str]) -> SystemName:
-    """The system without a method that has the best mean score; may raise MissingRows."""
+    """The system without a method that was best on validation; where none was validated, the best on the conditions.
+
+    May raise MissingRows.
+    """
     methods = rows.loc[rows["dataset"] == dataset, "method"].unique()
     trivial = [m for m in methods if m in BASELINES or m.endswith(" alone")]
     metric, found = main_metric(rows, dataset), {}
@@ -305,8 +316,29 @@ def best_trivial(rows: Rows, dataset: str, conditions: Sequence[str]) -> SystemN
             continue
     if not found:
         raise absent(rows, dataset, ("zero fill", ""), f"{metric} under its conditions")
+    on_validation = {method: validated(rows, dataset, (method, "")) for method in found}
+    if on_validation := {method: value for method, value in on_validation.items() if pd.notna(value)}:
+        return max(on_validation, key=on_validation.get), ""
     worst_first = sorted(found, key=found.get, reverse=metric == "mae")
     return worst_first[-1], ""
+
+
+def reading(rows: Rows, dataset: str, system: SystemName) -> SystemName:
+    """Of the readings of a method (`published.READINGS`) the one that is best on validation; the system without any."""
+    read = {r: validated(rows, dataset, r) for r in READINGS.get(system, ())}
+    read = {r: value for r, value in read.items() if pd.notna(value)}
+    return max(read, key=read.get) if system in read else system
+
+
+def _alike(
+    rows: Rows, dataset: str, a: SystemName, rivals: Sequence[SystemName]
+) -> tuple[SystemName, Sequence[SystemName]]:
+    """System a and its rivals in one reading: the best one on validation, if each rival is its control or has rows in it."""
+    read, variants = reading(rows, dataset, a), set(rows.loc[rows["dataset"] == dataset, "variant"])
+    if read == a:
+        return a, rivals
+    others = [rival if rival == CONTROLS.get(read) else (rival[0], f"{read[1]}, {rival[1]}") for rival in rivals]
+    return (read, others) if all(variant in variants for _, variant in others) else (a, rivals)
 
 
 def gains(
@@ -318,24 +350,42 @@ def gains(
     scopes: Sequence[str] = ("missing",),
     printed: Printed | None = None,
     trivial: bool = False,
+    claimed: str = "",
+    aside_in: str = "",
 ) -> Judgement:
-    """System a against every rival under scopes of SCOPES. trivial: the best trivial row stands in the evidence, too."""
+    """System a against every rival under scopes of SCOPES, all of them in the reading of a that is best on validation.
+
+    trivial: the best trivial row
+    stands in the evidence, too. claimed: the metric of the claim where it is not the main one: a data set that has it is for
+    or against the claim in both metrics or in none. aside_in: a metric in which the gain stands in the evidence.
+    """
 
     def measure(dataset: str, scope: str, conditions: Sequence[str]) -> Measured:
-        found = compare(case.ours, dataset, a, rivals, conditions)
+        read, others = _alike(case.ours, dataset, a, rivals)
+        names = set(case.ours.loc[case.ours["dataset"] == dataset, "metric"])
+        found = compare(case.ours, dataset, read, others, conditions)
+        if claimed in names:
+            also = compare(case.ours, dataset, read, others, conditions, claimed)
+            found = {
+                f"{rival}{in_}": d for in_, part in (("", found), (", as claimed", also)) for rival, d in part.items()
+            }
         published, check = None, None
         if printed and printed.scope == scope and CORPORA[dataset].is_published:
             if printed.metric == main_metric(case.ours, dataset):
                 published = printed.effect(case.printed)
-            elif (case.ours.loc[case.ours["dataset"] == dataset, "metric"] == printed.metric).any():
+            elif printed.metric in names:
                 published = printed.effect(case.printed)
-                (check,) = compare(case.ours, dataset, a, rivals, conditions, printed.metric).values()
-        aside = ""
+                (check,) = compare(case.ours, dataset, read, others, conditions, printed.metric).values()
+        asides = [f"{_name(read)}, the reading that is best on validation"] * (read != a)
+        if aside_in in names:
+            asides += [
+                f"in {aside_in} {d}" for d in compare(case.ours, dataset, read, others, conditions, aside_in).values()
+            ]
         if trivial:
             best = best_trivial(case.ours, dataset, conditions)
-            ((name, difference),) = compare(case.ours, dataset, a, [best], conditions).items()
-            aside = f"over {name}, the best trivial row, {difference}"
-        return Measured(found, published, check, aside)
+            ((name, difference),) = compare(case.ours, dataset, read, [best], conditions).items()
+            asides.append(f"over {name}, the best trivial row, {difference}")
+        return Measured(found, published, check, "; ".join(asides))
 
     return poll(
         case, f"Gain of {_name(a)} over {' and '.join(map(_name, rivals))}{_OVER[tuple(scopes)]}", datasets, measure,
