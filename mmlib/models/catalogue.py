@@ -4,6 +4,7 @@ from mmlib.models.admc.system import ADMC
 from mmlib.models.base import System
 from mmlib.models.cra import AE, CRA
 from mmlib.models.mmin import IFMMIN, MMIN
+from mmlib.models.shaspec import ShaSpec
 from mmlib.models.simc import SIMC
 from mmlib.models.smcir.system import SMCIR
 from mmlib.models.umdf import UMDF
@@ -18,6 +19,7 @@ MODELS: dict[str, type[System]] = {
     "cra": CRA,
     "mmin": MMIN,
     "if_mmin": IFMMIN,
+    "shaspec": ShaSpec,
     "prior": Prior,
     "coin": Coin,
     "all_zeros": AllZeros,
