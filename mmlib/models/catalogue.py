@@ -3,6 +3,7 @@
 from mmlib.models.admc.system import ADMC
 from mmlib.models.base import System
 from mmlib.models.cra import AE, CRA
+from mmlib.models.m3care import M3Care
 from mmlib.models.mmin import IFMMIN, MMIN
 from mmlib.models.shaspec import ShaSpec
 from mmlib.models.simc import SIMC
@@ -20,6 +21,7 @@ MODELS: dict[str, type[System]] = {
     "mmin": MMIN,
     "if_mmin": IFMMIN,
     "shaspec": ShaSpec,
+    "m3care": M3Care,
     "prior": Prior,
     "coin": Coin,
     "all_zeros": AllZeros,

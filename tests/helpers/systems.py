@@ -5,3 +5,4 @@ TINY_ADMC = {"d": 8, "fusion_heads": 2, "fusion_layers": 1, "dropout": 0.0}
 TINY_ADN = {"heads": 2, "layers": 1, "N": 12, "start": 4}
 TINY_SMCIR = {"d": 8, "width": 6, "lstm_layers": 1, "layers": 1, "heads": 2, "statistics": "running"}
 TINY_SHASPEC = {"d": 8}
+TINY_M3CARE = {"d": 8, "heads": 2, "bank": 20, "reference": "bank"}
