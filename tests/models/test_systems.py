@@ -212,7 +212,7 @@ def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "arguments"), LEARNING)
+@pytest.mark.parametrize(("name", "arguments"), [(n, a) for n, a in LEARNING if a in VARIANTS[n][:2]])
 def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     system = MODELS[name].for_data(films, **arguments)
     prior = ready("prior", {}, films)
