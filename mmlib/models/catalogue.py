@@ -4,10 +4,13 @@ from mmlib.models.admc.system import ADMC
 from mmlib.models.base import System
 from mmlib.models.cra import AE, CRA
 from mmlib.models.m3care import M3Care
+from mmlib.models.mctn import MCTN
 from mmlib.models.mmin import IFMMIN, MMIN
 from mmlib.models.shaspec import ShaSpec
 from mmlib.models.simc import SIMC
 from mmlib.models.smcir.system import SMCIR
+from mmlib.models.tate import TATE
+from mmlib.models.transm import TransM
 from mmlib.models.umdf import UMDF
 from mmlib.models.yardsticks.baselines import AllZeros, Coin, Fill, Prior, Unimodal
 
@@ -22,6 +25,9 @@ MODELS: dict[str, type[System]] = {
     "if_mmin": IFMMIN,
     "shaspec": ShaSpec,
     "m3care": M3Care,
+    "tate": TATE,
+    "transm": TransM,
+    "mctn": MCTN,
     "prior": Prior,
     "coin": Coin,
     "all_zeros": AllZeros,

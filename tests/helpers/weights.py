@@ -26,3 +26,13 @@ def simc_weights(system):
     if isinstance(system.after, torch.nn.Sequential):
         put("after", system.after[0])
     return named
+
+
+def renamed(module, *changes):
+    """Parameters by name, in which each pair of `changes` (old, new) is replaced, in this order."""
+    weights = {}
+    for name, value in module.named_parameters():
+        for old, new in (*changes, (".layers.", "."), ("ffn.2.", "ffn.1.")):
+            name = name.replace(old, new)
+        weights[name] = value
+    return weights

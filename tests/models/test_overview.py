@@ -9,7 +9,7 @@ from mmlib.training import fit
 
 SHAPE_OF = {"regression": "mosi", "multiclass": "iemocap", "multilabel": "mmimdb"}
 MODALITIES = {
-    "two": (2,), "two or more": (2, 3), "any": (1, 2, 3), "one of them": (1, 2, 3),
+    "two": (2,), "two or more": (2, 3), "two or three": (2, 3), "any": (1, 2, 3), "one of them": (1, 2, 3),
     "text in every row, and one or two more": (2, 3),
 }  # fmt: skip
 NAMES = ("text", "audio", "vision")

@@ -17,7 +17,17 @@ from mmlib.models.saved import load, save
 from mmlib.names import DataError
 from mmlib.training.evaluate import predict
 from mmlib.training.fit import fit
-from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_M3CARE, TINY_SHASPEC, TINY_SMCIR, TINY_UMDF
+from tests.helpers.systems import (
+    TINY_ADMC,
+    TINY_ADN,
+    TINY_M3CARE,
+    TINY_MCTN,
+    TINY_SHASPEC,
+    TINY_SMCIR,
+    TINY_TATE,
+    TINY_TRANSM,
+    TINY_UMDF,
+)
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 CASES = {
@@ -31,6 +41,9 @@ CASES = {
     "if_mmin": {"d": 8, "blocks": 2},
     "shaspec": TINY_SHASPEC,
     "m3care": TINY_M3CARE,
+    "tate": TINY_TATE,
+    "transm": TINY_TRANSM,
+    "mctn": TINY_MCTN,
     "prior": {},
     "coin": {},
     "all_zeros": {},

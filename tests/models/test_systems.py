@@ -17,7 +17,17 @@ from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.names import DataError
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
-from tests.helpers.systems import TINY_ADMC, TINY_ADN, TINY_M3CARE, TINY_SHASPEC, TINY_SMCIR, TINY_UMDF
+from tests.helpers.systems import (
+    TINY_ADMC,
+    TINY_ADN,
+    TINY_M3CARE,
+    TINY_MCTN,
+    TINY_SHASPEC,
+    TINY_SMCIR,
+    TINY_TATE,
+    TINY_TRANSM,
+    TINY_UMDF,
+)
 
 ROWS = {"train": 64, "valid": 32, "test": 40}
 VARIANTS = {
@@ -79,12 +89,14 @@ VARIANTS["mmin"] = [{"d": 8, "blocks": 2}, {"d": 8, "blocks": 2, "impute": "zero
 VARIANTS["if_mmin"] = [{"d": 8, "blocks": 2, "dropout": 0.1}, {"d": 8, "blocks": 2, "impute": "zeros"}]
 VARIANTS["shaspec"] = [TINY_SHASPEC | changes for changes in ({}, {"impute": "zeros"})]
 VARIANTS["m3care"] = [TINY_M3CARE | changes for changes in ({}, {"impute": "zeros"})]
+VARIANTS["tate"] = [TINY_TATE, TINY_TATE | {"guidance": False}]
+VARIANTS["transm"] = [TINY_TRANSM]
+VARIANTS["mctn"] = [TINY_MCTN]
 VECTORS_ONLY = ("simc",)
 NEEDS_TEXT = ("smcir",)
-WITHOUT_TASK = (  # names of loss terms that no label enters
-    "simulation", "feature", "logits", "reconstruction", "ADN", "imagination", "cycle", "invariance", "cmd",
-    "shared", "domain",
-    "norm",
+WITHOUT_TASK = (  # names of loss terms that no class weight enters
+    "simulation", "feature", "logits", "reconstruction", "ADN", "imagination", "cycle", "invariance", "cmd", "shared",
+    "domain", "norm", "guidance", "tag", "translation", "back", "second",
 )  # fmt: skip
 CASES = [(name, arguments) for name, variants in VARIANTS.items() for arguments in variants]
 LEARNED = [n for n, kind in MODELS.items() if kind.stages and kind.modalities != "one of them"]
