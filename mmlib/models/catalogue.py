@@ -6,6 +6,7 @@ from mmlib.models.cra import AE, CRA
 from mmlib.models.m3care import M3Care
 from mmlib.models.mctn import MCTN
 from mmlib.models.mmin import IFMMIN, MMIN
+from mmlib.models.pmcmfl import PmcmFL
 from mmlib.models.shaspec import ShaSpec
 from mmlib.models.simc import SIMC
 from mmlib.models.smcir.system import SMCIR
@@ -28,6 +29,7 @@ MODELS: dict[str, type[System]] = {
     "tate": TATE,
     "transm": TransM,
     "mctn": MCTN,
+    "pmcmfl": PmcmFL,
     "prior": Prior,
     "coin": Coin,
     "all_zeros": AllZeros,

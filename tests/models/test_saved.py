@@ -44,6 +44,7 @@ CASES = {
     "tate": TINY_TATE,
     "transm": TINY_TRANSM,
     "mctn": TINY_MCTN,
+    "pmcmfl": {"d": 8},
     "prior": {},
     "coin": {},
     "all_zeros": {},
