@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # for type checkers, and for `runs.imports`, which follows im
 __version__ = version("mmlib")
 
 _ROOMS = (
-    "data", "encode", "estimators", "metrics", "missing", "models", "releases", "report", "runs", "show", "synthetic",
-    "training",
+    "data", "encode", "estimators", "federated", "metrics", "missing", "models", "releases", "report", "runs", "show",
+    "synthetic", "training",
 )  # fmt: skip
 _NAMES = {
     "Dataset": "data", "DataError": "data", "read": "data", "write": "data",

@@ -1,7 +1,9 @@
 """PmcmFL: the prototype of a class stands in for a missing modality.
 
 Bao, Zhang, Miao, Gong, Hu: Multimodal Federated Learning with Missing Modality via Prototype Mask and Contrast (2023).
-This is the system of one client, "PmcmFL-central"; in the paper many clients share weights and prototypes.
+Trained by `training.fit` it is the system of one client, "PmcmFL-central". In the paper many clients share weights and
+prototypes: `mmlib.federated.fit_federated`, in whose rounds a client has the server's prototypes in its first epoch and its
+own ones afterwards.
 
 Essential to the name:
 
