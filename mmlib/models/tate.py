@@ -30,8 +30,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch
-from mmlib.missing.patterns import all_patterns, availability, within
+from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System
+from mmlib.models.cra import random_subset
 from mmlib.models.layers import TransformerEncoder, positions
 from mmlib.names import DataError
 
@@ -90,9 +91,7 @@ class TATE(System):
 
     def show(self, batch: Batch) -> Batch:
         """The rows with a random non-empty set of the modalities that each has."""
-        allowed = within(self.patterns, availability(batch.observed))  # (B, P)
-        u = torch.rand(allowed.shape, device=allowed.device).masked_fill(~allowed, -1)
-        shown = self.patterns[u.argmax(1)]  # (B, M)
+        shown = random_subset(self.patterns, availability(batch.observed))
         return replace(batch, observed={m: f & shown[:, [i]] for i, (m, f) in enumerate(batch.observed.items())})
 
     @torch.no_grad()
