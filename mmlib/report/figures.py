@@ -250,7 +250,10 @@ def admc_fig3(points: pd.DataFrame) -> Figure:
 
 @plt.rc_context(THEME)
 def findings() -> Figure:
-    """Three findings of ours as bars, for the README: what a printed metric, a detector and generated features are worth."""
+    """Findings of ours as bars, for the README: what a printed metric, a detector and generated features are worth.
+
+    A panel without rows is left out.
+    """
     places = detected_on()
     f1 = {name: float(np.mean([detection(d, v) for d in places])) for name, v in DETECTORS.items()} if places else {}
     f1 = {name: value for name, value in f1.items() if np.isfinite(value)}
@@ -259,14 +262,11 @@ def findings() -> Figure:
         ("SMCIR: the detector", "F1 of its diagnosis", f1, 2),
         ("ADMC: text from audio", "UA, %", generated(), 1),
     )
+    parts = [part for part in parts if part[2]]
     figure, panels = _panels(PAGE, 1.55, 1, len(parts))
     for panel, (title, label, bars, digits) in zip(panels.flat, parts, strict=True):
         panel.set(title=title, xlabel=label)
         panel.grid(False, axis="y")
-        if not bars:
-            _say_empty(panel)
-            panel.set(xticks=[], yticks=[])
-            continue
         colors = ["0.7" if name in ("predict no genre", "guess") else theme.PALETTE[0] for name in bars]
         rectangles = panel.barh(list(bars), list(bars.values()), color=colors, height=0.62)
         panel.bar_label(rectangles, fmt=f"%.{digits}f", padding=2, size=7)

@@ -9,26 +9,37 @@ from pathlib import Path
 
 from mmlib import files, show
 from mmlib.models.overview import table as systems
-from mmlib.report.findings import findings
+from mmlib.report.findings import detected_on, findings, generated, simc_cells
 from mmlib.runs import records
 
 README = records.ROOT / "README.md"
 
-FIGURE = """
-![Three panels. SIM-C: the printed F-micro beside the score of predicting nothing. SMCIR: F1 of the detector as printed, as
-released and corrected. ADMC: how well text that is generated from audio is classified.](figures/findings.png)
-
-*Three findings. Left: the accuracy that predicting no genre reaches, beside SIM-C's as printed. Middle: mean over the data
-sets whose audio or vision has more than one frame; a missing modality is all zeros there, so a check for zeros finds every
-one as well. Right: emotions told from text that was generated from audio; with "audio
-seen clean", which is not in the paper, the generator reads the audio without noise and has another weighting of its loss.*
-"""
+PANELS = {
+    "SIM-C": (
+        "the printed F-micro beside the score of predicting nothing",
+        "the accuracy that predicting no genre reaches, beside SIM-C's as printed",
+    ),
+    "SMCIR": (
+        "F1 of the detector as printed, as released and corrected",
+        "mean over the data sets whose audio or vision has more than one frame; a missing modality is all zeros there, so a "
+        "check for zeros finds every one as well",
+    ),
+    "ADMC": (
+        "how well text that is generated from audio is classified",
+        "emotions told from text that was generated from audio; with *audio seen clean*, which is not in the paper, the "
+        "generator reads the audio without noise and has another weighting of its loss",
+    ),
+}
+"""Panels of figures/findings.png: what they show, and what to know about it."""
 NOTES = """
-± is a 95 % interval over seeds and test rows, *no effect larger than x*: the whole interval is within x. A gain is the mean
-over the conditions in which something is missing. *The best trivial row*: zeros in place of what is missing, with or without
-modality dropout, one modality alone, or a guess, whichever scores best. *Vote*: a data set has one on a claim about
-completion where complete rows are better than what is left, and where no label of its validation rows trained its features.
-Runs that ended at their limit, or no better than a guess, are left out. *MAE*: mean absolute error, of sentiment from -3 to 3.
+± is a 95 % interval over seeds and test rows, with the settings that validation chose. *No effect larger than x*: the whole
+interval is within x, and x is at most a point (0.02 of MAE); *undecided, at most x*: it is within a larger x. A gain is the
+mean over the conditions in which something is missing. *The best trivial row*: zeros in place of what is missing, with or
+without modality dropout, one modality alone, or a guess, whichever is best on validation. Where a paper leaves open, or
+contradicts, what its gain depends on, validation chooses the reading, too; it stands in brackets. A data set counts on a claim
+about completion where complete rows are better than what is left, and where no label of its validation rows trained its
+features. Runs that ended at their limit, or no better than a guess, are left out. *MAE*: mean absolute error, of sentiment
+from -3 to 3.
 *Micro-F1*: F1 of all genres of all films together. *UA*: the mean over classes of the share of a class that is recognised.
 *F1* on MOSI: of positive against negative sentiment, weighted by class, without neutral clips. **Our features, and often our
 labels, are not the papers'**, so a number of ours is compared with other numbers of ours. All tables, intervals and verdicts:
@@ -58,7 +69,16 @@ def findings_block() -> str:
     """The figure, and for each paper what it claims and what we find, as markdown."""
     table = findings()
     table["paper"] = [f"[{paper}](notebooks/{paper.replace('-', '').lower()}.ipynb)" for paper in table["paper"]]
-    return "\n\n".join([_unwrapped(FIGURE), show.table(table).data, _unwrapped(NOTES)])
+    return "\n\n".join([_figure(), show.table(table).data, _unwrapped(NOTES)])
+
+
+def _figure() -> str:
+    """The figure with what is seen on it, of the panels that have rows."""
+    drawn = {"SIM-C": simc_cells(), "SMCIR": detected_on(), "ADMC": generated()}
+    panels = [(paper, *PANELS[paper]) for paper, rows in drawn.items() if rows]
+    seen = " ".join(f"{paper}: {shown}." for paper, shown, _ in panels)
+    notes = " ".join(f"{paper}: {note}." for paper, _, note in panels)
+    return f"![{seen}](figures/findings.png)\n\n{notes}"
 
 
 def systems_block() -> str:
