@@ -578,7 +578,7 @@ class Stop(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [3, 9, 15, 17, 30, 45])
+@pytest.mark.parametrize("after", [9, 30])
 def test_a_run_that_was_killed_in_any_stage_ends_with_the_same_weights(clips, tmp_path, after, monkeypatch):
     monkeypatch.setattr("mmlib.training.checkpoint.SECONDS", 0.0)
 

@@ -241,6 +241,46 @@ def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     assert float(ours) < float(chance)
 
 
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_killed_run_ends_with_the_same_weights_as_a_whole_one(name, share, films, tmp_path, monkeypatch):
+    """What `fit` must find again are parameters and buffers; a system with any other state ends elsewhere."""
+    monkeypatch.setattr("mmlib.training.checkpoint.SECONDS", 0.0)  # a checkpoint after every step
+
+    def run(system, folder=None):
+        fit(system, films, "patterns(keep=text)", epochs=2, batch_size=20, seed=1, folder=folder, progress=False)
+        return system.state_dict()
+
+    def new():
+        return MODELS[name].for_data(films, **VARIANTS[name][0])
+
+    class Counted:
+        def __init__(self, system, limit):
+            self.loss, self.limit, self.count = system.loss, limit, 0
+            system.loss = self
+
+        def __call__(self, batch, stage):
+            self.count += 1
+            if self.count > self.limit:
+                raise Stop
+            return self.loss(batch, stage)
+
+    whole = new()
+    counted = Counted(whole, math.inf)
+    expected = run(whole)
+    killed = new()
+    Counted(killed, int(share * counted.count))
+    with pytest.raises(Stop):
+        run(killed, tmp_path)
+    again = run(new(), tmp_path)
+    assert list(again) == list(expected)
+    assert all(torch.equal(again[key], value) for key, value in expected.items())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in LEARNED if n not in NEEDS_TEXT])
 def test_a_modality_without_information_is_at_chance(name):
