@@ -21,6 +21,7 @@ Free, or different here:
                 gradients: otherwise the two would cancel, and theta would never change
   convolution   each row takes the mean over its neighbours, weighed by A. A row without any takes zeros
   norm term     mean over the rows that have m; its weight 1e-7 is that of the released code for one data set
+  cost          distances between all pairs of rows, twice for each modality, and a transformer: about five times a step of AE
   optimiser     that of `training.fit`, Adam without weight decay by default; the paper has batches of 512 rows
 
 reference='batch', as published: the graph is that of the batch, so that a prediction depends on the other rows of its batch.

@@ -14,6 +14,8 @@ Essential is the teacher that is trained first, the forward imagination of the m
   teacher     trains on rows as they come, and a row gives a target for each modality that it has: complete rows are best,
               rows with a single modality teach the task alone
   encoders    a TextCNN for the text, an LSTM with the maximum over time for the others, as in the paper
+  cost        a step takes about six times that of AE, because own and teacher's encoders read each batch and the cascades have
+              ten blocks, of which IF-MMIN has five
   IF-MMIN     no way back, as in its released code. The loss between the invariant features of one row compares five moments
               over the batch (CMD). Its second weight is 1 in the code's defaults and 100 in its script, which does not start:
               validation chooses. CMD is defined on an interval, so it reads the features through a sigmoid

@@ -1,12 +1,13 @@
 import sys
 
-from tests.bench import admc, encode, runs, simc, smcir, umdf
+from tests.bench import admc, encode, runs, simc, smcir, systems, umdf
 
 BENCHES = {
     "simc": simc.main,
     "umdf": umdf.main,
     "admc": admc.main,
     "smcir": smcir.main,
+    "systems": systems.main,
     "encode": encode.main,
     "runs": runs.main,
 }
