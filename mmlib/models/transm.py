@@ -17,6 +17,8 @@ from the paper or is free:
   layers        2 in each encoder and decoder, in place of 10 and 5; pre-norm, with sinusoidal positions. Missing and padded
                 frames are attended to like others, but for the decoder's attention over an encoding
   loss          10 times the mean absolute error of each reconstruction as in the paper, the mean over the observed frames
+  cost          two translations for each modality but the text, each an encoder and a decoder: on 20 frames about 14 times a
+                step of CRA
 """
 
 import torch
