@@ -533,6 +533,9 @@ def test_a_steady_network_falls_slowly():
 
     assert judged("UMDF", "falls the least", rows("mosi_words", 0.1, 0.3)).verdict == HOLDS_HERE
     assert judged("UMDF", "falls the least", rows("mosi_words", 0.3, 0.1)).verdict == FAILS_HERE
+    fewer = rows("mosi_words", 0.1, 0.3)
+    fewer = fewer[(fewer["method"] != DROPOUT) | (fewer["seed"] != 1)]  # as where one seed of the rival is flagged
+    assert "4 seeds" in judged("UMDF", "falls the least", fewer).evidence
     said = judged("UMDF", "falls the least", rows("mosi_mpnet", 0.1, 0.3))
     assert said.verdict == UNCHECKED and "(its tokens are hidden after encoding)" in said.evidence
 

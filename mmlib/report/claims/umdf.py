@@ -87,7 +87,9 @@ def _slowly(case: Case) -> Judgement:
             complete = sampled(case.ours, dataset, system, metric, [CORPORA[dataset].complete])
             return sampled(case.ours, dataset, system, metric, conditions) - complete
 
-        return Measured(against(change(UMDF), {DROPOUT: change((DROPOUT, ""))}, metric))
+        own, rival = change(UMDF), change((DROPOUT, ""))
+        shared = verdicts.shared_seeds(case.ours, dataset, UMDF, own, rival)  # flags leave out seeds of either
+        return Measured(against(own.loc[shared], {DROPOUT: rival.loc[shared]}, metric))
 
     return verdicts.poll(
         case, f"From p = 0 to the mean over p = .1, .3, .5, .7, .9 UMDF loses less than {DROPOUT} by", (*MOSI, SYNTHETIC),

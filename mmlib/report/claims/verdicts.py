@@ -288,12 +288,12 @@ def compare(
     metric, paper = metric or main_metric(rows, dataset), "".join(rows["paper"].unique())
     first = sampled(rows, dataset, a, metric, conditions)
     others = {" ".join(rival).strip(): sampled(rows, dataset, rival, metric, conditions) for rival in rivals}
-    shared = _shared(rows, dataset, a, first, *others.values())
+    shared = shared_seeds(rows, dataset, a, first, *others.values())
     differences = {name: other.loc[shared] for name, other in others.items()}
     return against(first.loc[shared], differences, metric, fold_ratio(paper, dataset))
 
 
-def _shared(rows: Rows, dataset: str, system: SystemName, *scores: pd.DataFrame) -> list[int]:
+def shared_seeds(rows: Rows, dataset: str, system: SystemName, *scores: pd.DataFrame) -> list[int]:
     """The seeds that all have; MissingRows where there are not two."""
     seeds = sorted(set.intersection(*(set(frame.index) for frame in scores)))
     if len(seeds) < 2:
