@@ -12,9 +12,9 @@ import pandas as pd
 
 from mmlib.data import corpora
 from mmlib.models.simc import SIMC_CONFIGURATIONS
-from mmlib.report.claims.verdicts import MARGIN, best_trivial, compare, reading
+from mmlib.report.claims.verdicts import MARGIN, SCOPES, best_trivial, compare, reading
 from mmlib.report.intervals import Difference
-from mmlib.report.needs import CLEAN, HEADROOM, JUDGED_FRAMES, Need
+from mmlib.report.needs import CLEAN, FRAMES, HEADROOM, JUDGED_FRAMES, STATIC, Need
 from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, TITLES, not_run
 from mmlib.report.rows import (
     CORPORA,
@@ -88,8 +88,9 @@ def gains(
     datasets: Sequence[str] = (),
     scope: Callable[[Rows], Rows] = lambda rows: rows,
     metric: str = "",
+    conditions_of: Callable[[Rows, str], Sequence[str]] = missing_conditions,
 ) -> Gains:
-    """Gains of a paper's method, mean over the sets with something missing; data sets without rows are left out.
+    """Gains of a paper's method, by default the mean over the sets with something missing; data sets without rows are left out.
 
     The method is read as is best on validation. rival: a system; None: the best trivial row of each data set, on validation,
     too. needs: of a data set, to have a vote. datasets: by default
@@ -99,7 +100,7 @@ def gains(
     part = scope(rows)
     for dataset in datasets or DATASETS[paper]:
         with suppress(MissingRows):
-            conditions = missing_conditions(part, dataset)
+            conditions = conditions_of(part, dataset)
             other = rival or best_trivial(part, dataset, conditions)
             own = reading(part, dataset, OWN[paper])
             (gain,) = compare(part, dataset, own, [other], conditions, metric).values()
@@ -222,7 +223,9 @@ def _umdf() -> str:
         f"{loss.pop('UMDF'):.1f} ({'; '.join([SHORT[d], *(f'{name} {value:.1f}' for name, value in loss.items())])})"
         for d, loss in umdf_losses().items()
     ]
-    control, dropout = (gains("umdf", rival, [HEADROOM, CLEAN]) for rival in (CONTROLS[OWN["umdf"]], (DROPOUT, "")))
+    rivals = (CONTROLS[OWN["umdf"]], (DROPOUT, ""))
+    control, dropout = (gains("umdf", rival, [HEADROOM, CLEAN]) for rival in rivals)
+    frames = [gains("umdf", rival, [FRAMES, STATIC, CLEAN], conditions_of=SCOPES["frames"]) for rival in rivals]
     lost = (
         f"Loss of F1 from complete clips to sets with something missing, in points: {listed(losses)}." if losses else ""
     )
@@ -230,6 +233,8 @@ def _umdf() -> str:
         lost,
         compared("Over one view with modality dropout, distillation between two views", control),
         compared(f"Over {DROPOUT}, UMDF", dropout),
+        compared("With frames lost in place of modalities, over one view it", frames[0]),
+        compared(f"Over {DROPOUT} it then", frames[1]),
         _votes(control, dropout),
     )
 
