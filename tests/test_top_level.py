@@ -72,7 +72,7 @@ print(len(plan(files.home() / "notebooks/studies/demo.yaml", Path("out"))))
 """.replace("SITE", repr(str(tmp_path / "site")))
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert out.returncode == 0 and out.stdout.strip() == "7", out.stderr
+    assert out.returncode == 0 and out.stdout.strip() == "8", out.stderr
 
 
 def test_a_room_without_its_packages_names_the_extra(monkeypatch):

@@ -42,7 +42,7 @@ _WIDTHS = (256, 128, 64)
 _MOMENTS = 5
 
 
-def cmd(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+def cmd(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
     """Central moment discrepancy of two samples in [0, 1]^d (Zellinger et al. 2017), from moments 1 to 5.
 
     |E x - E y| + sum over k = 2..5 of |E (x - E x)^k - E (y - E y)^k|, with the norm over dimensions.

@@ -23,10 +23,15 @@ def blocks(cascade):
 
 
 @pytest.fixture(scope="module")
-def batch():
+def view():
     modalities = {"text": synthetic.Modality(4), "audio": synthetic.Modality(3), "vision": synthetic.Modality(2)}
     data = synthetic.like("iemocap", modalities=modalities).sample({"train": 60, "valid": 2, "test": 2}, 0)
-    rows = data.view("train").batch(torch.arange(60))
+    return data.view("train")
+
+
+@pytest.fixture(scope="module")
+def batch(view):
+    rows = view.batch(torch.arange(60))
     gone = {"text": torch.arange(60) % 5 == 1, "audio": torch.arange(60) % 5 == 2, "vision": torch.arange(60) % 5 > 2}
     observed = {m: f & ~gone[m][:, None] for m, f in rows.observed.items()}
     return replace(rows, x={m: x * observed[m][..., None] for m, x in rows.x.items()}, observed=observed)
@@ -113,10 +118,10 @@ def test_cmd_by_hand():
 
 
 @pytest.mark.parametrize("kind", [MMIN, IFMMIN])
-def test_the_losses_of_the_imagination(kind, batch):
+def test_the_losses_of_the_imagination(kind, batch, view):
     torch.manual_seed(0)
     system = kind(dict(text=4, audio=3, vision=2), "multiclass", 4, d=6, blocks=2, dropout=0.0)
-    system.on_stage("main", None)
+    system.on_stage("main", view)
     for p in system.encoders.parameters():
         p.data.add_(0.1)  # as after some training: the teacher is another network
     system.eval()
@@ -161,9 +166,9 @@ def test_the_losses_of_the_imagination(kind, batch):
     assert any(rows) and not all(rows)
 
 
-def test_the_teacher_gives_its_weights_and_stays_as_it_is(batch):
+def test_the_teacher_gives_its_weights_and_stays_as_it_is(batch, view):
     system = MMIN(dict(text=4, audio=3, vision=2), "multiclass", 4, d=6, blocks=2)
-    system.on_stage("main", None)
+    system.on_stage("main", view)
     before = {k: v.clone() for k, v in system.teacher.state_dict().items()}
     assert all(torch.equal(v, before[k]) for k, v in system.encoders.state_dict().items())
     optimizer = torch.optim.SGD(system.parameters_of("main"), lr=0.1)

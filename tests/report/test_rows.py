@@ -83,7 +83,7 @@ def studies(tmp_path, monkeypatch):
 
 def test_results_are_the_test_rows_of_all_studies(studies):
     rows = reader.results("simc")
-    assert list(rows) == list(reader.COLUMNS) and len(rows) == 7 and set(rows["role"]) == {"test"}
+    assert list(rows) == [*reader.COLUMNS, "validation"] and len(rows) == 7 and set(rows["role"]) == {"test"}
     assert rows["study"].tolist() == ["simc_genres"] + ["simc_sarcasm"] * 6
     assert rows["line"].tolist() == [2, 0, 1, 2, 3, 4, 5]
     assert len(reader.unflagged(rows)) == 6 and (rows["variant"] == "").all()
@@ -91,9 +91,20 @@ def test_results_are_the_test_rows_of_all_studies(studies):
     assert reader.trials("simc")["flags"].tolist() == ["limit (sim)", ""]
 
 
+def test_validation_belongs_to_the_system_under_its_training(studies):
+    own = LINE | {"dataset": "mmimdb_subset", "value": 0.7}
+    tried = [own | {"role": "chosen", "metric": metric, "value": v} for metric, v in (("mae", 0.4), ("mae", 0.6))]
+    other = own | {"protocol": "100_image_100_text"}
+    pd.DataFrame([*tried, own, other, other | {"role": "trial"}]).to_csv(studies / "simc_more.csv", index=False)
+    rows = reader.results("simc").query("study == 'simc_more'")
+    assert rows["validation"].iloc[0] == pytest.approx(-0.5) and rows["validation"].isna().iloc[1]
+    assert reader.validated(rows, "mmimdb_subset", ("SIM-C", "")) == pytest.approx(-0.5)
+    assert np.isnan(reader.validated(rows, "mmimdb_subset", ("SIM-C", "zeros")))
+
+
 def test_a_paper_without_studies_has_no_rows_but_the_columns(studies):
     rows = reader.results("umdf")
-    assert rows.empty and list(rows) == list(reader.COLUMNS) and reader.trials("umdf").empty
+    assert rows.empty and list(rows) == [*reader.COLUMNS, "validation"] and reader.trials("umdf").empty
     with pytest.raises(KeyError, match="no rows on 'mosi_words'"):
         reader.measured("umdf", "mosi_words")
     with pytest.raises(reader.MissingRows, match="lacks mae or ua"):
