@@ -40,6 +40,7 @@ def completed(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {k: float(v) if defaults[k][0] == "float" and v is not None else v for k, v in values.items()}
 
 
+@lru_cache  # a study may have a thousand runs of one notebook
 def choices(source: str) -> dict[str, list[str]]:
     """Name -> the values that its comment in a parameters cell allows."""
     source = re.sub(r"\n *#", " #", source)  # what goes on below joins its line
@@ -109,6 +110,7 @@ def _parameters_cell(source: str) -> dict[str, tuple[str, Any]]:
     return defaults if annotated else {}
 
 
+@lru_cache
 def assignments(source: str) -> dict[str, tuple[str, Any]]:
     """Name -> (annotated type, literal value) of the assignments in a parameters cell."""
     values = {}
