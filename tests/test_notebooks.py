@@ -74,6 +74,7 @@ def test_studies_name_parameters_that_exist(path, tmp_path, monkeypatch):
         ("smcir", "variants", ["CHANGES"]),
         ("admc", "variants", ["CHANGES"]),
         ("compare", "methods", ["OF_PAPERS", "CHANGES"]),
+        ("compared", "methods", ["SYSTEMS"]),
     ],
 )
 def test_the_choices_of_a_parameter_are_the_systems_that_its_notebook_can_make(name, parameter, tables):

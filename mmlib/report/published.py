@@ -37,7 +37,8 @@ CONTROLS: Mapping[SystemName, SystemName] = {
     **{("SMCIR", variant): ("SMCIR", "w/o CMCG") for variant in ("", "corrected", "official")},
 }
 """A system that imputes -> its control: the same network, trained alike, with zeros in place of what it imputes. UMDF's has
-one view, modality dropout and no distillation. MMER is ADMC on complete clips with generated features beside the real ones."""
+one view, modality dropout and no distillation. Where nothing is rebuilt, SMCIR as printed and corrected are one system. MMER
+is ADMC on complete clips with generated features beside the real ones."""
 READINGS: Mapping[SystemName, tuple[SystemName, ...]] = {
     ("UMDF", ""): (("UMDF", ""), ("UMDF", "any views")),
     ("SMCIR", ""): (("SMCIR", ""), ("SMCIR", "corrected")),
@@ -126,7 +127,7 @@ _SIMC = {"SIM-C": _variants("SIM-C", "", "two_stage")}
 _SIMC_FILMS = dict.fromkeys(("mmimdb_subset", "mmimdb_genres"), "MM-IMDb")
 _UMDF = {"UMDF": _variants("UMDF", "")}
 _UMDF_ABLATIONS = {f"UMDF {v}": _variants("UMDF", v) for v in ("w/o L_fea", "w/o L_logits", "w/o MCIM", "w/o DFIM")}
-_UMDF_EXTRA = _variants("UMDF", "any views", "one view", "complete rows only")
+_UMDF_EXTRA = _variants("UMDF", "any views", "one view", "w/o distillation", "complete rows only")
 _MOSI_OF_UMDF = dict.fromkeys(("mosi_words", "mosi_mpnet", "mosi_bclstm", "synthetic reviews"), "MOSI")
 _ADMC = {"MMCR": _variants("ADMC", ""), **{f"MMCR {v}": _variants("ADMC", v) for v in ("w/o ADN", "w/o ITFN")}}
 _UTTERANCES = {"iemocap": "IEMOCAP", FOLDS: "IEMOCAP", "synthetic iemocap": "IEMOCAP"}

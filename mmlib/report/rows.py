@@ -212,6 +212,21 @@ def matched(rows: Rows) -> Rows:
     return rows[rows["protocol"] == rows["condition"]]
 
 
+def with_peers(paper: str, rows: Rows) -> Rows:
+    """These rows of a paper, and below them those of the systems with which it compares, on the same data and features.
+
+    The peers' studies are data/results/compared_*.csv. Of SIM-C's the condition without holes gets its paper's name here.
+    """
+    peers = results("compared")
+    peers = peers[peers["method"].isin(reported(paper)["method"])].merge(
+        rows[["dataset", "features"]].drop_duplicates()
+    )
+    if paper == "simc":
+        whole = {"complete": SIMC_CONFIGURATIONS[0]}
+        peers = matched(peers.replace({"condition": whole, "protocol": whole}))
+    return pd.concat([rows, peers], ignore_index=True) if len(peers) else rows
+
+
 def trained_complete(rows: Rows) -> Rows:
     """The rows of systems that were trained on complete rows, whatever is missing at test."""
     return rows[rows["protocol"].isin(COMPLETE)]

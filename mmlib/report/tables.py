@@ -23,6 +23,7 @@ from mmlib.report.rows import (
     reported,
     scores,
     unflagged,
+    with_peers,
 )
 
 FLAG = "\N{BLACK FLAG}"
@@ -34,7 +35,8 @@ def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
 
     Lines: the paper's method as published, ours (mean ± standard deviation over seeds, n - 1), the difference (ours minus
     published), where it imputes its control, the gain over it and over the best trivial row; the same for each ablation that
-    we ran; our variants that the table lacks; the best printed competitor; the baselines; the oracle where there is one.
+    we ran; our variants that the table lacks; the compared systems that we ran on the same features, as published and ours;
+    the best printed competitor; the baselines; the oracle where there is one.
     Cells are text, – where there is no number. Seeds with a flag are a line of their own, which names the flags, and count
     nowhere else. Columns are the table's; where our data lack some of its sets of modalities, a further column averages, on
     both sides, the sets that are shared. What was not run is a frame of one cell that says why, or with which command it
@@ -46,7 +48,7 @@ def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
         if why := not_run(paper, dataset):
             frames.append(_one_cell(paper, table, CORPORA[dataset].description, why))
             continue
-        rows = measured(paper, dataset)
+        rows = with_peers(paper, measured(paper, dataset))
         for group in [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]:
             frame = _frame(_Block.of(paper, table, dataset, rows, group), spec)
             if frame.empty:
@@ -102,10 +104,12 @@ def _caption(paper: str, table: str, dataset: str, rows: Rows, group: tuple[Metr
         notes.append(f"{FLAG}: seeds with these flags, which count nowhere else.")
     if lacking := [line for line in spec.lines if line not in names]:
         notes.append(f"Not run here: {', '.join(lacking)}.")
+    studies = [f"notebooks/studies/{paper}_{corpus.study}.yaml"]
+    studies += [f"{study}.yaml" for study in rows["study"].unique() if study.startswith("compared_")]
     return (
         f"{TITLES[paper]} Table {table}, {spec.shows}. Metric: {meanings}. Published: {spec.corpora[dataset]}. "
         f"Ours: {corpus.description}; {rows['features'].iloc[0]}; mean ± standard deviation over {over}; settings in "
-        f"notebooks/studies/{paper}_{corpus.study}.yaml. {' '.join(notes)}"
+        f"{' and '.join(studies)}. {' '.join(notes)}"
     )
 
 
@@ -133,7 +137,12 @@ def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
     if not lines or spec.ablates and not block.systems & {system for members in others for system in members}:
         return pd.DataFrame()
     lines += [line for s in spec.extra if s not in shown for line in block.measured(s, "ours, not in the table")]
-    if competitor := _best_competitor(spec, block.printed, block.metric):
+    competitors = [name for name in block.printed.index if name not in spec.lines and (name, "") in block.systems]
+    for name in competitors:
+        lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
+        lines += [*block.measured((name, "")), *block.difference((name, ""), name)]
+    competitor = _best_competitor(spec, block.printed, block.metric)
+    if competitor and competitor not in competitors:
         lines.append((competitor, "published, best of the others", block.published(competitor)))
     lines += [line for method in (*BASELINES, "oracle") for line in block.measured((method, ""))]
     frame = pd.DataFrame([cells for *_, cells in lines], columns=list(block.printed)).astype(object).fillna("–")
@@ -291,4 +300,4 @@ def _best_competitor(spec: Table, printed: pd.DataFrame, metric: dict[str, Metri
 
 def _label(paper: str, system: SystemName) -> str:
     method, variant = system
-    return f"{method}, {variant or 'as printed'}" if variant or paper == "smcir" else method
+    return f"{method}, {variant or 'as printed'}" if variant or method == "SMCIR" else method

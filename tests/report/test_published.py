@@ -202,6 +202,55 @@ def test_every_method_that_imputes_has_its_gains(tables):
             assert len(kinds) == 2 and kinds[1].endswith("the best trivial row"), (paper, table, kinds)
 
 
+# --- compared systems ---
+
+
+def write_compared(folder, paper, dataset, method, value, **changes):
+    """A study of compared systems with one system, which has this score everywhere."""
+    made.write_study(folder, paper, dataset)
+    table = pd.read_csv(folder / f"{paper}_{CORPORA[dataset].study}.csv")
+    table = table[(table["method"] == "zero fill") & (table["role"] == "test")]
+    table = table.assign(paper="compared", method=method, value=value, **changes)
+    whole = dict.fromkeys(["condition", "protocol"], {"100_image_100_text": "complete"})
+    table.replace(whole).to_csv(folder / f"compared_{dataset}.csv", index=False)
+
+
+def test_a_compared_system_stands_beside_its_printed_row(tmp_path):
+    with made.read_from(tmp_path, lambda folder: write_compared(folder, "admc", "iemocap", "MMIN", 0.5)):
+        found = {("admc", "1"): compare_table("admc", "1")}
+    shown = frame(found, ("admc", "1"), "compared_iemocap.yaml", "UA in %")
+    printed = [r for r in reported("admc") if (r["table"], r["method"], r["metric"]) == ("1", "MMIN", "ua")]
+    (as_printed,) = [r["value"] for r in printed if r["condition"] == "available(text)"]
+    assert shown.loc[("MMIN", "published, IEMOCAP"), "text"] == as_printed
+    assert shown.loc[("MMIN", "ours"), "text"] == "50.0 ± 0.0"
+    assert shown.loc[("MMIN", "difference"), "text"] == f"{50 - float(as_printed):+.1f}"
+
+
+def test_a_compared_system_on_other_features_is_not_shown(tmp_path):
+    def write_other(folder):
+        write_compared(folder, "admc", "iemocap", "MMIN", 0.5, features="others, standardised")
+
+    with made.read_from(tmp_path, write_other):
+        shown = frame({("admc", "1"): compare_table("admc", "1")}, ("admc", "1"), "admc_iemocap.yaml", "UA in %")
+    assert "ours" not in [kind for name, kind in shown.index if name == "MMIN"]
+
+
+def test_compared_systems_in_simc_are_those_trained_as_tested(tmp_path):
+    with made.read_from(tmp_path, lambda folder: write_compared(folder, "simc", "mmimdb_subset", "ShaSpec", 0.8)):
+        path = tmp_path / "data/results/compared_mmimdb_subset.csv"
+        table = pd.read_csv(path)
+        whole = table["condition"] == "complete"
+        table.loc[whole, "value"] = 0.9
+        table.loc[~whole & (table["protocol"] == "complete"), "value"] = 0.1
+        table.to_csv(path, index=False)
+        first, second = (
+            frame({("simc", t): compare_table("simc", t)}, ("simc", t), "mmimdb_subset.yaml") for t in ("1", "2")
+        )
+    assert first.loc[("ShaSpec", "ours")].tolist()[:6] == ["0.900 ± 0.000", *["0.800 ± 0.000"] * 5]
+    assert "0.1" not in " ".join(first.loc[("ShaSpec", "ours")])
+    assert (second.loc[("ShaSpec", "ours")] == "12.50 ± 0.00").all()  # 0.9 / 0.8 - 1
+
+
 # --- averages ---
 
 
