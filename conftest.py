@@ -1,5 +1,6 @@
 """Order of tests, and what is compared of notebooks: text, for pictures and rich tables differ between machines."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -9,6 +10,12 @@ _NOT_COMPARED = ("stderr", "text/html", "image/png")
 def pytest_collectstart(collector):
     if type(collector).__name__ == "IPyNbFile":
         collector.skip_compare += _NOT_COMPARED
+
+
+@pytest.fixture(autouse=True)
+def _shapes_are_checked_in_short_tests(request):
+    # A long training makes the calls of the short ones again and again; checks would be two fifths of its time.
+    jaxtyping.config.update("jaxtyping_disable", "slow" in request.keywords)
 
 
 def pytest_collection_modifyitems(items):

@@ -16,7 +16,7 @@ TRAITS = {
     "stochastic": "a prediction draws random numbers",
     "needs_complete_training": "training needs the features that the protocol removes",
     "needs_dialogues": "rows need group, order and speaker",
-    "regression_only": "defined for regression only",
+    "needs_complete_rows": "training needs some rows that have every modality",
     "trained_per_pattern": "one model for each set of available modalities",
 }
 
@@ -55,7 +55,7 @@ class System(nn.Module):
     modalities, tasks, sequences = "any", TASKS, True
     grid: Mapping[str, tuple[Any, ...]] = {}
     batch_dependent = stochastic = needs_complete_training = False
-    needs_dialogues = regression_only = trained_per_pattern = False
+    needs_complete_rows = needs_dialogues = trained_per_pattern = False
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int):
         super().__init__()

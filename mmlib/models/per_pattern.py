@@ -20,7 +20,7 @@ class PerPattern(System):
     least this set, and the cost is their sum. To predict, a system sees its own set; in training it sees all of a row.
     """
 
-    trained_per_pattern = True
+    trained_per_pattern = needs_complete_rows = True
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int, new: Callable[[tuple[str, ...]], System]):
         super().__init__(dims, task, outputs)

@@ -80,7 +80,7 @@ class ShaSpec(System):
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         (s, e), kept = self.encode(batch), self.present(batch)
         if stage == "main":
-            kept = random_subset(kept)
+            kept = subset_of_random_size(kept)
         logits = self.head(self.fuse(s, e, kept).flatten(1))
         return {
             "task": self.task_loss(logits, batch.target),
@@ -119,7 +119,7 @@ def shared_distance(s: Features, kept: Bool[Tensor, "B M"]) -> Float[Tensor, ""]
     return total
 
 
-def random_subset(present: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:
+def subset_of_random_size(present: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:
     """A uniform number of the modalities that each row has, then a uniform subset of this size."""
     u = torch.rand(present.shape, device=present.device).masked_fill(~present, -1)
     rank = u.argsort(1, descending=True).argsort(1)  # those that the row has come first, in random order

@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -299,6 +300,7 @@ def test_a_modality_without_information_is_at_chance(name):
 @pytest.mark.parametrize("task", ["mosi", "iemocap", "iemocap_binary", "mintrec"])
 @pytest.mark.parametrize("name", [n for n in MODELS if n not in (*VECTORS_ONLY, *NEEDS_TEXT, "all_zeros")])
 def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
+    jaxtyping.config.update("jaxtyping_disable", False)  # though it is slow: every system meets every task here alone
     # Enough rows to have each of MIntRec's 20 intents in the training split.
     data = synthetic.like(task, dim=6, length=5).sample({"train": 400, "valid": 40, "test": 60}, 0)
     if data.task not in MODELS[name].tasks:

@@ -159,6 +159,6 @@ def test_validation_hides_what_a_stage_does_not_have():
 def test_training_without_complete_rows_is_refused():
     data = synthetic.like("iemocap", dim=4, length=3).sample({"train": 40, "valid": 10, "test": 10}, 0)
     system = MCTN.for_data(data, hidden=4)
-    assert system.traits == ("trained_per_pattern",)
+    assert system.traits == ("needs_complete_rows", "trained_per_pattern")
     with pytest.raises(DataError, match="no training row has every modality; MCTN trains a model for each set"):
         fit(system, data, "available(text, audio)", epochs=1, progress=False)

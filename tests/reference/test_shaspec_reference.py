@@ -106,7 +106,7 @@ def test_logits_losses_and_gradients(task, impute):
 def test_main_keeps_a_subset_and_nothing_of_the_rest(monkeypatch):
     system, batch, rows, w = prepared("multiclass", alpha=0.7, beta=0.3)
     kept = torch.stack([flags(PRESENT[m]) for m in WIDTHS], 1) & (torch.rand(9, 3) < 0.6)
-    monkeypatch.setattr(fast, "random_subset", lambda present: kept)
+    monkeypatch.setattr(fast, "subset_of_random_size", lambda present: kept)
     hidden = [
         {m: (frames, seen & kept[i, j]) for j, (m, (frames, seen)) in enumerate(row.items())}
         for i, row in enumerate(rows)
@@ -131,13 +131,13 @@ def test_subsets_are_as_often_as_the_law_says():
     n, names = 30_000, ("a", "b", "c", "d")
     for available in ("abcd", "acd", "bd", "c"):
         present = torch.tensor([m in available for m in names]).expand(n, 4)
-        kept = fast.random_subset(present)
+        kept = fast.subset_of_random_size(present)
         count = Counter(tuple(m for m, k in zip(names, row) if k) for row in kept.tolist())
         law = slow.subset_law(set(available))
         assert set(count) == set(law)
         for subset, p in law.items():
             assert count[subset] / n == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n) + 1e-12), subset
-    assert not fast.random_subset(torch.zeros(3, 2, dtype=torch.bool)).any()
+    assert not fast.subset_of_random_size(torch.zeros(3, 2, dtype=torch.bool)).any()
 
 
 def test_the_control_starts_from_the_same_weights():

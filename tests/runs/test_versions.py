@@ -210,11 +210,10 @@ def test_data_that_change_while_a_run_reads_them_do_not_count(tmp_path):
     assert try_run(second).state == "finished"
 
 
-def test_a_cell_that_fails_after_the_record_fails_the_run(tmp_path, capsys):
-    path = study(tmp_path, [{"notebook": str(notebook(tmp_path, RECORDING, "assert seed"))}])
+def test_a_cell_that_fails_after_the_record_fails_the_run(tmp_path):
+    (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, RECORDING, "assert seed"))})
     for _ in range(2):  # the second call does not find it finished either
-        assert main([str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
-        assert "0 runs finished, 1 failed" in capsys.readouterr().out
+        assert try_run(run).state == "failed" and not run.finished
 
 
 def test_one_process_executes_one_run_at_a_time(tmp_path):

@@ -96,7 +96,7 @@ class ADMC(System):
             if set(dims.values()) != {d}:
                 raise DataError(f"encoders 'none' takes features of one width as tokens, not {dims}; choose 'itfn'")
         self.kind, self.fusion, self.enhance = encoders, fusion, enhance and adn
-        self.stochastic, self.trained_per_pattern = adn, fusion == "scenario"
+        self.stochastic, self.trained_per_pattern, self.needs_complete_rows = adn, fusion == "scenario", M > 1
         self.encoders = nn.ModuleDict()
         if encoders != "none":
             self.encoders.update({m: (TextCNN if m == "text" else LSTMPool)(i, d) for m, i in dims.items()})
