@@ -218,9 +218,8 @@ def with_peers(paper: str, rows: Rows) -> Rows:
     The peers' studies are data/results/compared_*.csv. Of SIM-C's the condition without holes gets its paper's name here.
     """
     peers = results("compared")
-    peers = peers[peers["method"].isin(reported(paper)["method"])].merge(
-        rows[["dataset", "features"]].drop_duplicates()
-    )
+    named = peers["method"].str.removesuffix("-central").isin(reported(paper)["method"])
+    peers = peers[named & (peers["variant"] == "")].merge(rows[["dataset", "features"]].drop_duplicates())
     if paper == "simc":
         whole = {"complete": SIMC_CONFIGURATIONS[0]}
         peers = matched(peers.replace({"condition": whole, "protocol": whole}))

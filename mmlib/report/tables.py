@@ -137,10 +137,11 @@ def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
     if not lines or spec.ablates and not block.systems & {system for members in others for system in members}:
         return pd.DataFrame()
     lines += [line for s in spec.extra if s not in shown for line in block.measured(s, "ours, not in the table")]
-    competitors = [name for name in block.printed.index if name not in spec.lines and (name, "") in block.systems]
-    for name in competitors:
+    others = [name for name in block.printed.index if name not in spec.lines]
+    competitors = {n: s for n in others for s in ((n, ""), (f"{n}-central", "")) if s in block.systems}
+    for name, system in competitors.items():
         lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
-        lines += [*block.measured((name, "")), *block.difference((name, ""), name)]
+        lines += [*block.measured(system), *block.difference(system, name)]
     competitor = _best_competitor(spec, block.printed, block.metric)
     if competitor and competitor not in competitors:
         lines.append((competitor, "published, best of the others", block.published(competitor)))

@@ -236,7 +236,10 @@ def test_a_compared_system_on_other_features_is_not_shown(tmp_path):
 
 
 def test_compared_systems_in_simc_are_those_trained_as_tested(tmp_path):
-    with made.read_from(tmp_path, lambda folder: write_compared(folder, "simc", "mmimdb_subset", "ShaSpec", 0.8)):
+    """PmcmFL with one client, too, which has a name of its own."""
+    with made.read_from(
+        tmp_path, lambda folder: write_compared(folder, "simc", "mmimdb_subset", "PmcmFL-central", 0.8)
+    ):
         path = tmp_path / "data/results/compared_mmimdb_subset.csv"
         table = pd.read_csv(path)
         whole = table["condition"] == "complete"
@@ -246,9 +249,9 @@ def test_compared_systems_in_simc_are_those_trained_as_tested(tmp_path):
         first, second = (
             frame({("simc", t): compare_table("simc", t)}, ("simc", t), "mmimdb_subset.yaml") for t in ("1", "2")
         )
-    assert first.loc[("ShaSpec", "ours")].tolist()[:6] == ["0.900 ± 0.000", *["0.800 ± 0.000"] * 5]
-    assert "0.1" not in " ".join(first.loc[("ShaSpec", "ours")])
-    assert (second.loc[("ShaSpec", "ours")] == "12.50 ± 0.00").all()  # 0.9 / 0.8 - 1
+    assert first.loc[("PmcmFL-central", "ours")].tolist()[:6] == ["0.900 ± 0.000", *["0.800 ± 0.000"] * 5]
+    assert "0.1" not in " ".join(first.loc[("PmcmFL-central", "ours")])
+    assert (second.loc[("PmcmFL-central", "ours")] == "12.50 ± 0.00").all()  # 0.9 / 0.8 - 1
 
 
 # --- averages ---
