@@ -44,8 +44,8 @@ class System(nn.Module):
     modalities, tasks, sequences: what data the system takes: how many modalities, in words; which of TASKS; whether frames.
     Traits (class attributes, False unless declared; TRAITS explains them) say what the method needs; tables print them.
     State changed by hooks must be parameters or buffers. On resume only `prepare` is called again.
-    class_weight: (C,), the weights of the classes in `task_loss`, None for equal ones. A setting of the training, the same
-    for all systems of a study, so it is not part of the state.
+    class_weight: (C,), the weights of the classes in `task_loss`, None for equal ones. absolute: its error of a regression is
+    the absolute one. Settings of the training, the same for all systems of a study, so they are not part of the state.
     fitted_to: the scaling of the data that `training.fit` got (None: unscaled); not there before `fit`.
     """
 
@@ -54,7 +54,7 @@ class System(nn.Module):
     stages: tuple[str, ...] = ("main",)
     modalities, tasks, sequences = "any", TASKS, True
     grid: Mapping[str, tuple[Any, ...]] = {}
-    batch_dependent = stochastic = needs_complete_training = False
+    absolute = batch_dependent = stochastic = needs_complete_training = False
     needs_complete_rows = needs_dialogues = trained_per_pattern = False
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int):
@@ -89,14 +89,10 @@ class System(nn.Module):
         raise NotImplementedError
 
     def task_loss(
-        self,
-        logits: Float[Tensor, "B C"],
-        target: Tensor,
-        reduction: str = "mean",
-        rows: Bool[Tensor, "B"] | None = None,
-    ) -> Float[Tensor, ""]:
-        """The function `task_loss` for the task of this system; multiclass with `class_weight`."""
-        return task_loss(logits, target, self.task, reduction, rows, self.class_weight)
+        self, logits: Float[Tensor, "B C"], target: Tensor, reduction: str = "mean", rows: Bool[Tensor, "B"] | None = None
+    ) -> Float[Tensor, ""]:  # fmt: skip
+        """The function `task_loss` for the task of this system, with its `class_weight` or `absolute`."""
+        return task_loss(logits, target, self.task, reduction, rows, self.class_weight, self.absolute)
 
     def setup(self, train: View) -> None:
         """Called once before training; `train` is the training split after the protocol removed modalities and frames."""
@@ -135,21 +131,18 @@ def check_options(method: str, **options: tuple[str, tuple[str, ...]]) -> None:
 
 
 def task_loss(
-    logits: Float[Tensor, "B C"],
-    target: Tensor,
-    task: str,
-    reduction: str = "mean",
-    rows: Bool[Tensor, "B"] | None = None,
-    weight: Float[Tensor, "C"] | None = None,
-) -> Float[Tensor, ""]:
-    """Squared error, cross-entropy or binary cross-entropy, by task; the mean over all rows, or over `rows` if given.
+    logits: Float[Tensor, "B C"], target: Tensor, task: str, reduction: str = "mean",
+    rows: Bool[Tensor, "B"] | None = None, weight: Float[Tensor, "C"] | None = None, absolute: bool = False,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """Squared (or absolute) error, cross-entropy or binary cross-entropy, by task; the mean over all rows, or over `rows`.
 
     reduction: 'mean' averages over labels, 'sum' sums over them. weight: class weights (multiclass only); the mean over
     rows is then the weighted mean, as in torch.
     """
     share = torch.ones(len(logits), device=logits.device) if rows is None else rows.to(logits.dtype)
     if task == "regression":
-        loss = nn.functional.mse_loss(logits.squeeze(1), target, reduction="none")
+        error = nn.functional.l1_loss if absolute else nn.functional.mse_loss
+        loss = error(logits.squeeze(1), target, reduction="none")
     elif task == "multiclass":
         loss = nn.functional.cross_entropy(logits, target, reduction="none")
         share = share if weight is None else share * weight[target]

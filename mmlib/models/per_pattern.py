@@ -50,7 +50,7 @@ class PerPattern(System):
         """The terms of the stage's system on the rows that have at least its set; all zero in a batch without any."""
         p = self.stages.index(stage)
         system = self.systems[p]
-        system.class_weight = self.class_weight
+        system.class_weight, system.absolute = self.class_weight, self.absolute
         rows = within(self.patterns[[p]], availability(batch.observed))[:, 0]
         if bool(rows.any()):
             return system.loss(batch.select(rows), system.stages[0])

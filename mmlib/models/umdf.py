@@ -33,7 +33,7 @@ equation is unclear (first value: the default):
   streams       As printed, DFIM integrates S_a with S_b in training, but a clip with its copy at test (streams='views'): with
                 views='missing' a row with several modalities never trains on two equal streams. streams='cloned', which is
                 not in the paper, integrates each view with itself
-  task loss     squared error as printed, although MAE is reported; error='absolute' is the other
+  task loss     squared error as printed, although MAE is reported; `fit(absolute=True)` has the other
   encoders      two pre-norm layers as in MulT, whose other settings the paper shares; post-norm layers do not train with
                 the learning rate printed for IEMOCAP
   dropout       0.1 on residuals and 0.25 on Z as in MulT, of whole channels; none inside the FFN or on attention weights
@@ -210,7 +210,6 @@ class UMDF(System):
         scaling: str = "length",
         streams: str = "views",
         masked: bool = False,
-        error: str = "squared",
         views: str = "missing",
         p_max: float = 0.7,
         dropout: float = 0.1,
@@ -224,11 +223,11 @@ class UMDF(System):
             estimator=(estimator, ("biased", "unbiased")), f_y=(f_y, ("shared", "separate", "supervised")),
             interaction=(interaction, ("crossmodal", "self")), integration=(integration, ("dfim", "concatenation")),
             scaling=(scaling, ("length", "none")), streams=(streams, ("views", "cloned")),
-            error=(error, ("squared", "absolute")), views=(views, ("missing", "any", "one", "complete")),
+            views=(views, ("missing", "any", "one", "complete")),
         )  # fmt: skip
         if not 0 <= p_max <= 1:
             raise DataError(f"UMDF: p_max {p_max!r} is outside 0..1")
-        self.lambda1, self.lambda2, self.masked, self.error, self.p_max = lambda1, lambda2, masked, error, p_max
+        self.lambda1, self.lambda2, self.masked, self.p_max = lambda1, lambda2, masked, p_max
         self.random_views, self.different, self.single = views != "complete", views == "missing", views == "one"
         self.cloned, self.supervised = streams == "cloned", f_y == "supervised"
         self.grid = self.grid if lambda2 and views not in ("complete", "one") else {}
@@ -256,20 +255,20 @@ class UMDF(System):
         """
         S_a, S_b = self.views(batch)
         if self.single:
-            return {"task": self._task_loss(self.predict(replace(batch, observed=S_a)).logits, batch.target)}
+            return {"task": self.task_loss(self.predict(replace(batch, observed=S_a)).logits, batch.target)}
         H, last = self.represent(batch.x, {m: torch.cat((S_a[m], S_b[m])) for m in S_a})
         h_a, h_b = at_step(H, last).chunk(2)
         if self.cloned:
             H_bar, target = self.dfim(H, H, last), torch.cat((batch.target, batch.target))
         else:
             H_bar, target = self.dfim(*H.chunk(2), torch.maximum(*last.chunk(2))), batch.target
-        terms = {"task": self._task_loss(self.head(H_bar), target)}
+        terms = {"task": self.task_loss(self.head(H_bar), target)}
         if self.lambda1:
             terms["feature"] = self.lambda1 * self.feature_distillation(h_a, h_b)
         if self.lambda2:
             terms["logits"] = self.lambda2 * self.logits_distillation(h_a, h_b)
         if self.supervised:
-            terms["views"] = sum(self._task_loss(self.f_y(h), batch.target) for h in (h_a, h_b)) / 2
+            terms["views"] = sum(self.task_loss(self.f_y(h), batch.target) for h in (h_a, h_b)) / 2
         return terms
 
     def views(self, batch: Batch) -> tuple[Observed, Observed]:
@@ -336,11 +335,6 @@ class UMDF(System):
             z = now + pad(before[:, :-1], (0, 0, 1, 0)) + pad(after[:, 1:], (0, 0, 0, 1)) + conv.bias
             Z.append(self.embed_dropout(z + positions(z.shape[1], z.shape[2], z)))
         return Z
-
-    def _task_loss(self, logits: Float[Tensor, "B C"], target: Tensor) -> Float[Tensor, ""]:
-        if self.task == "regression" and self.error == "absolute":
-            return nn.functional.l1_loss(logits.squeeze(1), target)
-        return self.task_loss(logits, target)
 
 
 def _last_step(observed: Observed, T: int) -> Int[Tensor, "B"]:

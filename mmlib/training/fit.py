@@ -77,6 +77,7 @@ class _Options:
     max_grad_norm: float | None
     warmup: float
     balanced: bool
+    absolute: bool
     monitor: str
     patience: int | None
 
@@ -98,6 +99,7 @@ def fit(
     max_grad_norm: float | None = None,
     warmup: float = 0.0,
     balanced: bool = False,
+    absolute: bool = False,
     monitor: str | None = None,
     patience: int | None = None,
     folder: Path | str | None = None,
@@ -114,7 +116,8 @@ def fit(
     where patience ends, twice, and training goes on from the best weights.
     max_grad_norm: gradients with a larger norm are scaled down to it (None: no limit).
     warmup: share of the steps of a stage in which the learning rate rises linearly from 0. balanced: each class has the same
-    weight in the losses of a multiclass task, whatever its share of the training rows.
+    weight in the losses of a multiclass task, whatever its share of the training rows. absolute: the absolute error is the
+    task loss of a regression in place of the squared one; of SMCIR it always is.
     monitor: the validation metric that chooses among the epochs of a stage, or 'loss', the mean task loss without class
     weights (None: `metrics.STOPPING`).
     patience: a stage ends after so many epochs without a better score, once it has beaten the prior (None: at its limit).
@@ -129,7 +132,7 @@ def fit(
     epochs, lr = _per_stage(system, "epochs", epochs), _per_stage(system, "lr", lr)
     monitor = monitor or metrics.STOPPING[data.task]
     options = _Options(
-        epochs, lr, seed, batch_size, decay, weight_decay, max_grad_norm, warmup, balanced, monitor, patience
+        epochs, lr, seed, batch_size, decay, weight_decay, max_grad_norm, warmup, balanced, absolute, monitor, patience
     )
     _check_options(options)
     if data.task == "multiclass":
@@ -163,7 +166,7 @@ class _Run:
 
     def train(self, progress: bool, alone: bool) -> None:
         """alone: whether one thread was chosen for the user, which is said once."""
-        stages, epochs = self.system.stages, self.options.epochs
+        stages, epochs, self.system.absolute = self.system.stages, self.options.epochs, self.options.absolute
         if self.options.balanced and self.data.task == "multiclass":
             self.system.class_weight = class_weights(self.data.view("train"))
         if self.file is not None and self.file.exists():

@@ -351,6 +351,37 @@ def test_class_weights_act_on_every_task_loss_and_on_no_other_term(name, intents
         assert set(system.state_dict()) == names, "class weights are not part of the state"
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, model in MODELS.items() if model.stages and "regression" in model.tasks]
+)
+def test_the_absolute_error_replaces_the_squared_one_and_no_other_term(name):
+    """Of SMCIR it always is the absolute one (Eq 27)."""
+    data = synthetic.like("mosi", dim=6, length=5).sample({"train": 40, "valid": 8, "test": 8}, 0)
+    data = data if MODELS[name].modalities != "two" else data.only("text", "audio").pooled()
+    batch = data.view("train").batch(torch.arange(40))
+    system = ready(name, VARIANTS[name][0], data)
+    for stage in system.stages:
+        losses = []
+        for system.absolute in (False, True):
+            torch.manual_seed(0)
+            losses.append(system.loss(batch, stage))
+        for term, value in losses[0].items():
+            unchanged = term in WITHOUT_TASK or name == "smcir"
+            assert torch.equal(losses[1][term], value) == unchanged, (stage, term)
+
+
+def test_absolute_error_by_hand_and_as_a_setting_of_fit():
+    data = synthetic.like("mosi", dim=3, length=2).sample({"train": 12, "valid": 4, "test": 4}, 0)
+    system = ready("fill", {}, data)
+    fit(system, data, "complete", steps=1, absolute=True, progress=False)
+    batch = data.view("train").batch(torch.arange(12))
+    errors = [abs(p - y) for p, y in zip(system.predict(batch).logits[:, 0].tolist(), batch.target.tolist())]
+    assert float(system.loss(batch, "main")["task"].detach()) == pytest.approx(sum(errors) / 12, rel=1e-5)
+    fit(system, data, "complete", steps=1, progress=False)
+    errors = [(p - y) ** 2 for p, y in zip(system.predict(batch).logits[:, 0].tolist(), batch.target.tolist())]
+    assert float(system.loss(batch, "main")["task"].detach()) == pytest.approx(sum(errors) / 12, rel=1e-5)
+
+
 def test_weighted_cross_entropy_by_hand(intents):
     system, batch = ready("fill", {}, intents), intents.view("train").batch(torch.arange(30))
     system.class_weight = torch.tensor([0.5, 2.0, 4.0])

@@ -404,14 +404,6 @@ def test_memory_is_linear_in_the_batch():
     assert (sizes[2] - sizes[1]) == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.02)
 
 
-def test_absolute_error_is_an_option():
-    batch = clips()
-    for error, expected in (("absolute", torch.nn.functional.l1_loss), ("squared", torch.nn.functional.mse_loss)):
-        system = system_of(error=error, views="complete")
-        logits = system.predict(batch).logits.squeeze(1)
-        torch.testing.assert_close(system.loss(batch, "main")["task"], expected(logits, batch.target))
-
-
 def test_size_at_the_papers_settings():
     system = UMDF({"text": 300, "audio": 74, "vision": 35}, "regression", 1)
     assert 1.1e6 < sum(p.numel() for p in system.parameters()) < 1.3e6
