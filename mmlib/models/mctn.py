@@ -22,8 +22,8 @@ from the sources alone, and targets that only training sees. What differs from t
   steps         A vector is a sequence of one step; then the attention has no choice, and little is left of the sequence model
   known         A translation costs nothing where its target is not observed, the way back nothing where a source is not.
                 Missing and padded frames are zero vectors for the encoder
-  loss          0.1 for each squared error, as in the paper. Its absolute error for regression is the squared one here, and its
-                penalty on the last layer is `weight_decay` of `fit`, which is for all
+  loss          0.1 for each squared error, as in the paper. Its absolute error of a regression is `absolute` of `fit`, its
+                penalty on the last layer `weight_decay`; both are for all systems of a study
   cost          decoders go step by step through the target and back: on 20 frames about nine times a step of CRA, for each of
                 the models
 """
