@@ -24,8 +24,8 @@ Free, or different here:
   encoders    the mean over observed frames, then one hidden layer; BEiT-3 in the paper
   several     more than two modalities are concatenated as two are
 
-impute='zeros' is the control, which is not in the paper: the same network and initial weights with zeros in place of
-prototypes, and the task loss alone ('prototypes': the method).
+impute='zeros' is the control, which is not in the paper: the same network, initial weights and losses, with zeros in place of
+a missing representation ('prototypes': the method). So what it gains is what the prototypes as stand-ins are worth.
 """
 
 import torch
@@ -61,7 +61,6 @@ class PmcmFL(System):
             raise DataError(f"PmcmFL is defined for two or more modalities, the data have {', '.join(dims)}")
         check_options("PmcmFL", impute=(impute, ("prototypes", "zeros")))
         self.weight, self.single, self.zeros, M = weight, single, impute == "zeros", len(dims)
-        self.grid = {} if self.zeros else self.grid
         self.encoders = nn.ModuleDict({m: mlp(i, d, d, dropout=dropout) for m, i in dims.items()})
         self.norms = nn.ModuleDict({m: nn.LayerNorm(d) for m in dims})
         self.fusion = nn.Linear(M * d, d)
@@ -82,7 +81,7 @@ class PmcmFL(System):
         kept, codes = random_subset(self.patterns, present), self.encode(batch)
         H = self.fuse(self.masked(codes, kept, classes))
         terms = {"task": self.task_loss(self.head(H), batch.target)}
-        if not self.zeros and bool(self.prototypes_count.any()):
+        if bool(self.prototypes_count.any()):
             everyone = torch.ones_like(kept[:, 0])
             contrast = self.weight * self.contrast(H, self.prototypes[-1], classes, everyone)
             for i, keep in enumerate(kept.T):
@@ -132,7 +131,7 @@ class PmcmFL(System):
         self._train = train
 
     def on_epoch(self, stage: str, epoch: int) -> None:
-        if epoch and not self.zeros:
+        if epoch:
             self.collect(self._train)
 
     @torch.no_grad()
