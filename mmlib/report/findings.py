@@ -15,7 +15,7 @@ from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.report.claims.verdicts import MARGIN, SCOPES, best_trivial, compare, reading
 from mmlib.report.intervals import Difference
 from mmlib.report.needs import CLEAN, FRAMES, HEADROOM, JUDGED_FRAMES, STATIC, Need
-from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, TITLES, not_run
+from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, PEER_CONTROLS, TITLES, not_run
 from mmlib.report.rows import (
     CORPORA,
     FOLDS,
@@ -47,6 +47,7 @@ _OF_MAE = {
     "open": "is undecided: MAE changes by at most",
 }  # fmt: skip
 _READ = {"any views": "views may be equal", "corrected": "detector corrected"}
+_PEERS = (*PEER_CONTROLS, "MCTN", "TransM")
 MIXED = "patterns(keep=text)"
 DETECTORS = {"as printed": "", "released code": "official", "corrected": "corrected"}
 _UNTRAINED = "untrained detector"
@@ -113,6 +114,43 @@ def gains(
     return Gains(found, without, read)
 
 
+def of_peers(dataset: str) -> dict[str, dict[str, Difference]]:
+    """Compared system -> its gains with something missing, 'over its control' where it has one and 'over modality dropout'."""
+    rows, found = unflagged(results("compared")), {}
+    systems = dict.fromkeys(rows.loc[rows["dataset"] == dataset, "method"])
+    for own in [name for name in systems if name in _PEERS]:
+        for kind, rival in (("over its control", PEER_CONTROLS.get(own)), ("over modality dropout", DROPOUT)):
+            with suppress(MissingRows):
+                if rival:
+                    conditions = missing_conditions(rows, dataset)
+                    (gain,) = compare(rows, dataset, (own, ""), [(rival, "")], conditions).values()
+                    found.setdefault(own, {})[kind] = gain
+    return found
+
+
+def peers() -> str:
+    """What imputation gains the compared systems over their controls, a sentence for each data set that was run."""
+    sentences = []
+    for dataset in dict.fromkeys(results("compared")["dataset"]):
+        gains_of = {
+            name: kinds["over its control"] for name, kinds in of_peers(dataset).items() if "over its control" in kinds
+        }
+        groups: dict[str, dict[str, Difference]] = {}
+        for name, gain in gains_of.items():
+            groups.setdefault(_kind(gain), {})[name] = gain
+        parts = []
+        for kind, verb in (("up", "adds"), ("down", "costs")):
+            parts += [f"{name} {verb} {_size(gain)}" for name, gain in groups.get(kind, {}).items()]
+        for kind, words in (("small", "no effect larger than {} in"), ("open", "undecided, at most {}:")):
+            if kind in groups:
+                most = max(gain.largest for gain in groups[kind].values())
+                parts.append(f"{words.format(f'{100 * most:.1f}')} {listed(groups[kind])}")
+        if parts:
+            metric = next(iter(gains_of.values())).metric
+            sentences.append(f"{SHORT[dataset]}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}.")
+    return _joined(*sentences)
+
+
 def effects(found: Mapping[str, Difference], read: Mapping[str, str] | None = None) -> str:
     """'adds 0.8 ± 0.5 (posts) and 1.1 ± 0.2 (digits) points of UA and changes MAE by no more than 0.020 (film reviews)'.
 
@@ -120,11 +158,7 @@ def effects(found: Mapping[str, Difference], read: Mapping[str, str] | None = No
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for dataset, gain in found.items():
-        unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
-        size = f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"
-        small = gain.largest <= MARGIN.get(gain.metric, 0.01)
-        kind = {1: "up", -1: "down", 0: "small" if small else "open"}[gain.side]
-        size = size if gain.side else f"{gain.largest * unit:.{digits}f}"
+        kind, size = _kind(gain), _size(gain)
         few = f"{gain.seeds} seeds" * (gain.seeds < 5)
         notes = filter(None, (SHORT[dataset], (read or {}).get(dataset, ""), few))
         groups.setdefault((gain.metric, kind), []).append(f"{size} ({', '.join(notes)})")
@@ -137,6 +171,19 @@ def effects(found: Mapping[str, Difference], read: Mapping[str, str] | None = No
         )
     ]
     return listed(clauses)
+
+
+def _kind(gain: Difference) -> str:
+    small = gain.largest <= MARGIN.get(gain.metric, 0.01)
+    return {1: "up", -1: "down", 0: "small" if small else "open"}[gain.side]
+
+
+def _size(gain: Difference) -> str:
+    """Mean and half width of a gain that is told from 0, else the largest effect that its interval contains."""
+    unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
+    if gain.side:
+        return f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"
+    return f"{gain.largest * unit:.{digits}f}"
 
 
 def compared(subject: str, found: Gains) -> str:

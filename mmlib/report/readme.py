@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmlib import files, show
 from mmlib.models.overview import table as systems
-from mmlib.report.findings import detected_on, findings, generated, simc_cells
+from mmlib.report.findings import detected_on, findings, generated, peers, simc_cells
 from mmlib.runs import records
 
 README = records.ROOT / "README.md"
@@ -31,6 +31,10 @@ PANELS = {
     ),
 }
 """Panels of figures/findings.png: what they show, and what to know about it."""
+PEERS = """
+The systems with which the papers compare stand in [compared](notebooks/compared.ipynb). What those that impute gain, with
+something missing, over the same network with zeros, or without guidance by complete rows:
+"""
 NOTES = """
 ± is a 95 % interval over seeds and test rows, with the settings that validation chose. *No effect larger than x*: the whole
 interval is within x, and x is at most a point (0.02 of MAE); *undecided, at most x*: it is within a larger x. A gain is the
@@ -69,7 +73,8 @@ def findings_block() -> str:
     """The figure, and for each paper what it claims and what we find, as markdown."""
     table = findings()
     table["paper"] = [f"[{paper}](notebooks/{paper.replace('-', '').lower()}.ipynb)" for paper in table["paper"]]
-    return "\n\n".join([_figure(), show.table(table).data, _unwrapped(NOTES)])
+    others = f"{PEERS}{found}" if (found := peers()) else ""
+    return "\n\n".join(filter(None, [_figure(), show.table(table).data, _unwrapped(others), _unwrapped(NOTES)]))
 
 
 def _figure() -> str:

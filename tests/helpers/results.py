@@ -152,6 +152,16 @@ def write_study(folder: Path, paper: str, dataset: str, flags: dict | None = Non
     np.savez_compressed(path.with_suffix(".npz"), row=primary, deviation=deviation)
 
 
+def write_peers(folder: Path, paper: str, dataset: str, scores: dict[str, float], **columns: str) -> None:
+    """A study of a paper, and one of compared systems on its data, each with one score everywhere; columns: of its rows."""
+    write_study(folder, paper, dataset)
+    table = pd.read_csv(folder / f"{paper}_{CORPORA[dataset].study}.csv")
+    table = table[(table["method"] == "zero fill") & (table["role"] == "test")].assign(paper="compared", **columns)
+    table = pd.concat([table.assign(method=method, value=value) for method, value in scores.items()])
+    whole = dict.fromkeys(["condition", "protocol"], {SIMC_CONFIGURATIONS[0]: "complete"})
+    table.replace(whole).to_csv(folder / f"compared_{dataset}.csv", index=False)
+
+
 def write_all(folder: Path) -> None:
     for paper, datasets in DATASETS.items():
         for dataset in datasets:

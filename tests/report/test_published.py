@@ -205,18 +205,8 @@ def test_every_method_that_imputes_has_its_gains(tables):
 # --- compared systems ---
 
 
-def write_compared(folder, paper, dataset, method, value, **changes):
-    """A study of compared systems with one system, which has this score everywhere."""
-    made.write_study(folder, paper, dataset)
-    table = pd.read_csv(folder / f"{paper}_{CORPORA[dataset].study}.csv")
-    table = table[(table["method"] == "zero fill") & (table["role"] == "test")]
-    table = table.assign(paper="compared", method=method, value=value, **changes)
-    whole = dict.fromkeys(["condition", "protocol"], {"100_image_100_text": "complete"})
-    table.replace(whole).to_csv(folder / f"compared_{dataset}.csv", index=False)
-
-
 def test_a_compared_system_stands_beside_its_printed_row(tmp_path):
-    with made.read_from(tmp_path, lambda folder: write_compared(folder, "admc", "iemocap", "MMIN", 0.5)):
+    with made.read_from(tmp_path, lambda folder: made.write_peers(folder, "admc", "iemocap", {"MMIN": 0.5})):
         found = {("admc", "1"): compare_table("admc", "1")}
     shown = frame(found, ("admc", "1"), "compared_iemocap.yaml", "UA in %")
     printed = [r for r in reported("admc") if (r["table"], r["method"], r["metric"]) == ("1", "MMIN", "ua")]
@@ -228,7 +218,7 @@ def test_a_compared_system_stands_beside_its_printed_row(tmp_path):
 
 def test_a_compared_system_on_other_features_is_not_shown(tmp_path):
     def write_other(folder):
-        write_compared(folder, "admc", "iemocap", "MMIN", 0.5, features="others, standardised")
+        made.write_peers(folder, "admc", "iemocap", {"MMIN": 0.5}, features="others, standardised")
 
     with made.read_from(tmp_path, write_other):
         shown = frame({("admc", "1"): compare_table("admc", "1")}, ("admc", "1"), "admc_iemocap.yaml", "UA in %")
@@ -238,7 +228,7 @@ def test_a_compared_system_on_other_features_is_not_shown(tmp_path):
 def test_compared_systems_in_simc_are_those_trained_as_tested(tmp_path):
     """PmcmFL with one client, too, which has a name of its own."""
     with made.read_from(
-        tmp_path, lambda folder: write_compared(folder, "simc", "mmimdb_subset", "PmcmFL-central", 0.8)
+        tmp_path, lambda folder: made.write_peers(folder, "simc", "mmimdb_subset", {"PmcmFL-central": 0.8})
     ):
         path = tmp_path / "data/results/compared_mmimdb_subset.csv"
         table = pd.read_csv(path)

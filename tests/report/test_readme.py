@@ -9,7 +9,7 @@ import pytest
 from mmlib import report, runs
 from mmlib.models import MODELS
 from mmlib.report import readme, rows
-from mmlib.report.findings import Gains, _votes, compared, effects, gains
+from mmlib.report.findings import Gains, _votes, compared, effects, gains, of_peers, peers
 from mmlib.report.intervals import Difference
 from mmlib.report.needs import CLEAN, HEADROOM, Need
 from mmlib.report.published import DATASETS, TITLES
@@ -130,6 +130,23 @@ def test_every_row_compares_with_the_control_and_with_the_best_trivial_row(sente
     assert "completion (CMCG) " in sentences["SMCIR"] and "Over the best trivial row, SMCIR " in sentences["SMCIR"]
     # Film reviews and synthetic clips have more than one frame of audio and vision.
     assert "(film reviews and synthetic clips): as printed 0.20 and 0.20, " in sentences["SMCIR"]
+
+
+def test_compared_systems_are_judged_over_their_controls(tmp_path):
+    scores = {"MMIN": 0.6, "MMIN, zeros": 0.55, "TATE": 0.4, "TATE, w/o guidance": 0.5, "AE": 0.5, "AE, zeros": 0.5, "CRA": 0.5,
+              "ShaSpec": 0.7, "zero fill + modality dropout": 0.65}  # fmt: skip
+    with made.read_from(tmp_path, lambda folder: made.write_peers(folder, "admc", "iemocap", scores)):
+        found, sentence = of_peers("iemocap"), peers()
+    assert sentence == (
+        "IEMOCAP, in points of UA: MMIN adds 5.0 ± 0.0; TATE costs 10.0 ± 0.0; no effect larger than 0.0 in AE and CRA."
+    )
+    assert list(found["ShaSpec"]) == ["over modality dropout"], "it has no control in these rows"
+    assert found["ShaSpec"]["over modality dropout"].mean == pytest.approx(0.05)
+
+
+def test_without_rows_nothing_is_said_of_compared_systems(tmp_path):
+    with made.read_from(tmp_path, lambda folder: made.write_study(folder, "admc", "iemocap")):
+        assert peers() == "" and of_peers("iemocap") == {}
 
 
 def test_each_row_says_on_which_features(folder):
