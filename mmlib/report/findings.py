@@ -141,10 +141,12 @@ def peers() -> str:
         parts = []
         for kind, verb in (("up", "adds"), ("down", "costs")):
             parts += [f"{name} {verb} {_size(gain)}" for name, gain in groups.get(kind, {}).items()]
-        for kind, words in (("small", "no effect larger than {} in"), ("open", "undecided, at most {}:")):
-            if kind in groups:
-                most = max(gain.largest for gain in groups[kind].values())
-                parts.append(f"{words.format(f'{100 * most:.1f}')} {listed(groups[kind])}")
+        if small := groups.get("small"):
+            most = max(gain.largest for gain in small.values())
+            parts.append(f"no effect larger than {100 * most:.1f} in {listed(small)}")
+        if still_open := groups.get("open"):
+            bounds = [f"{name} (at most {_size(gain)})" for name, gain in still_open.items()]
+            parts.append(f"undecided in {listed(bounds)}")
         if parts:
             metric = next(iter(gains_of.values())).metric
             sentences.append(f"{SHORT[dataset]}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}.")
