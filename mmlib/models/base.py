@@ -14,7 +14,7 @@ from mmlib.names import TASKS, DataError, check_arguments, suggest
 TRAITS = {
     "batch_dependent": "a prediction depends on the other rows of its batch",
     "stochastic": "a prediction draws random numbers",
-    "needs_complete_training": "training needs the features that the protocol removes",
+    "hides_nothing": "training hides no modality itself: it learns from rows that the protocol leaves incomplete",
     "needs_dialogues": "rows need group, order and speaker",
     "needs_complete_rows": "training needs some rows that have every modality",
     "trained_per_pattern": "one model for each set of available modalities",
@@ -54,7 +54,7 @@ class System(nn.Module):
     stages: tuple[str, ...] = ("main",)
     modalities, tasks, sequences = "any", TASKS, True
     grid: Mapping[str, tuple[Any, ...]] = {}
-    absolute = batch_dependent = stochastic = needs_complete_training = False
+    absolute = batch_dependent = stochastic = hides_nothing = False
     needs_complete_rows = needs_dialogues = trained_per_pattern = False
 
     def __init__(self, dims: dict[str, int], task: str, outputs: int):

@@ -58,6 +58,8 @@ class Rows(NamedTuple):
 class M3Care(System):
     """bank: number of rows of the bank. norm: weight of the norm term. layers, heads: of the transformer. d: all widths."""
 
+    hides_nothing = True
+
     def __init__(
         self,
         dims: dict[str, int],

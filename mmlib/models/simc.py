@@ -42,7 +42,7 @@ Feature = Float[Tensor, "B _"]
 class SIMC(System):
     """Simulators S_{1->2} and S_{2->1}, attention fusion of the completed features, classification head g."""
 
-    modalities, sequences = "two", False
+    modalities, sequences, hides_nothing = "two", False, True
     grid = {"alpha": (0.1, 0.5)}
 
     def __init__(

@@ -37,6 +37,7 @@ class TransM(System):
     """d: width of the features. layers: of each encoder and of each decoder. weight: of each reconstruction's error."""
 
     modalities = "two or more"
+    hides_nothing = True
 
     def __init__(
         self,

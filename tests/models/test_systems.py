@@ -393,7 +393,7 @@ def test_weighted_cross_entropy_by_hand(intents):
 
 def test_traits_are_declared_by_name():
     assert all(hasattr(MODELS["simc"], t) for t in TRAITS)
-    assert MODELS["simc"].for_data(synthetic.like("mmimdb", dim=4).sample(ROWS)).traits == ()
+    assert MODELS["simc"].for_data(synthetic.like("mmimdb", dim=4).sample(ROWS)).traits == ("hides_nothing",)
 
 
 @pytest.mark.gpu

@@ -128,7 +128,7 @@ class Fill(System):
     ):
         super().__init__(dims, task, outputs)
         check_options("zero fill", fill=(fill, ("zero", "mean")))
-        self.fill, self.dropout, self.complete_only = fill, dropout, complete_only
+        self.fill, self.dropout, self.complete_only, self.hides_nothing = fill, dropout, complete_only, not dropout
         self.project = nn.ModuleDict({m: nn.Linear(d, _HIDDEN) for m, d in dims.items()})
         self.head = mlp(_HIDDEN * len(dims), 128, outputs, dropout=_DROPOUT)
         for m, d in dims.items():
