@@ -34,7 +34,7 @@ from mmlib.report.rows import (
 SHORT = {
     "mmimdb_subset": "films, MovieLens genres", "mmimdb_genres": "films, IMDb genres", "sarcasm": "posts",
     "synthetic mmimdb": "synthetic films", "mosi_words": "MOSI, static words", "mosi_mpnet": "MOSI, contextual tokens",
-    "mosi_bclstm": "MOSI, vectors", "iemocap, one vs rest": "IEMOCAP", "synthetic reviews": "synthetic clips",
+    "mosi_bclstm": "MOSI, vectors", "iemocap, one vs rest": "IEMOCAP, vectors", "synthetic reviews": "synthetic clips",
     "iemocap": "IEMOCAP", FOLDS: "IEMOCAP, five folds", "iemocap, binary": "IEMOCAP, two classes", "avdigits": "digits",
     "mintrec_mpnet": "MIntRec, text alone", "mmmo": "film reviews", "iemocap_mpnet": "IEMOCAP",
     "synthetic iemocap": "synthetic clips",
@@ -149,7 +149,8 @@ def peers() -> str:
             parts.append(f"undecided in {listed(bounds)}")
         if parts:
             metric = next(iter(gains_of.values())).metric
-            sentences.append(f"{SHORT[dataset]}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}.")
+            name = SHORT[dataset][0].upper() + SHORT[dataset][1:]
+            sentences.append(f"{name}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}.")
     return _joined(*sentences)
 
 
@@ -181,7 +182,7 @@ def _kind(gain: Difference) -> str:
 
 
 def _size(gain: Difference) -> str:
-    """Mean and half width of a gain that is told from 0, else the largest effect that its interval contains."""
+    """Mean and half width of a gain whose sign is known, else the largest effect that its interval contains."""
     unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
     if gain.side:
         return f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"

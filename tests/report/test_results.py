@@ -44,8 +44,8 @@ def test_every_system_has_the_same_seeds_and_there_are_five(study):
 
 
 def test_every_trained_system_has_trials_and_all_have_the_same_number(study):
-    """`Record.tuned` is called for each, so a row that was made in another way is seen."""
-    table = study[1]
+    """`Record.tuned` is called for each, so a row that was made in another way is seen. Clients have the central rate."""
+    table = study[1][study[1]["protocol"] != "clients"]
     trained = table[
         (table["role"] == "test") & ~table["method"].isin(NOT_TRAINED) & ~table["variant"].isin(["head", "probe"])
     ]

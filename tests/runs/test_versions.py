@@ -101,25 +101,11 @@ def test_words_and_plots_leave_every_finished_run_finished(library):
 @pytest.mark.parametrize(
     ("module", "old", "new", "expected"),
     [
-        (
-            "models/umdf.py",
-            "lambda1: float = 0.1",
-            "lambda1: float = 0.2",
-            {"umdf", "compare", "compared", "your_data"},
-        ),
-        (
-            "models/simc.py",
-            "alpha: float = 0.5",
-            "alpha: float = 0.6",
-            {"simc", "start", "compare", "compared", "your_data"},
-        ),
-        (
-            "models/admc/diffusion.py",
-            "start: int = 50",
-            "start: int = 51",
-            {"admc", "compare", "compared", "your_data"},
-        ),
-        ("models/smcir/detector.py", "_RIDGE = ", "_RIDGE = 2 * ", {"smcir", "compare", "compared", "your_data"}),
+        ("models/umdf.py", "lambda1: float = 0.1", "lambda1: float = 0.2", {"umdf", "compare", "your_data"}),
+        ("models/simc.py", "alpha: float = 0.5", "alpha: float = 0.6", {"simc", "start", "compare", "your_data"}),
+        ("models/admc/diffusion.py", "start: int = 50", "start: int = 51", {"admc", "compare", "your_data"}),
+        ("models/smcir/detector.py", "_RIDGE = ", "_RIDGE = 2 * ", {"smcir", "compare", "your_data"}),
+        ("models/tate.py", "weight: float = 0.1", "weight: float = 0.2", {"compare", "compared"}),
         ("encode/encoders.py", "_LONGEST = ", "_LONGEST = 1 + ", {"your_data"}),
         (
             "data/dataset.py",

@@ -122,7 +122,7 @@ def test_a_fusion_stage_is_below_its_part_only_beyond_the_noise_of_the_rows(lost
         clips,
         None,
         None,
-        _Options({}, {}, 0, 32, "none", 0.0, None, 0.0, False, "ua", None),
+        _Options({}, {}, 0, 32, "none", 0.0, None, 0.0, False, False, "ua", None),
         None,
     )
     wrong = torch.nn.functional.one_hot((clips.target[clips.rows("valid")] + 1) % 4, 4).float()
