@@ -28,7 +28,9 @@ def table() -> pd.DataFrame:
         example = few if kind.sequences else few.pooled()
         example = example if "multiclass" in kind.tasks else example.one_vs_rest()
         system = kind.for_data(example, **({"modality": "text"} if name == "unimodal" else {}))
-        needs = ["some complete rows"] * system.needs_complete_rows + ["incomplete rows"] * system.hides_nothing
+        needs = ["some complete rows"] * system.needs_complete_rows + [
+            "incomplete rows, since it hides nothing"
+        ] * system.hides_nothing
         lines[name] = {
             "modalities": kind.modalities,
             "tasks": "all" if kind.tasks == TASKS else ", ".join(_SHORT[task] for task in kind.tasks),

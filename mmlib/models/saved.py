@@ -27,10 +27,8 @@ _FIELDS = ("format", "system", "arguments", "dims", "task", "outputs", "label_na
 _MAX_CARD_BYTES = 2**24
 _SCALING = ("mean", "factor", "spread")  # parts of a Scaling with one tensor per modality
 _RENAMED = {"clip": "clamp"}  # arguments whose name has changed since 0.1.0
-_DROPPED = {
-    "admc": ("balanced", "weight"),
-    "umdf": ("error",),
-}  # arguments and tensors of 0.1.0 that had a meaning in training alone
+# Arguments and tensors of 0.1.0 that had a meaning in training alone.
+_DROPPED = {"admc": ("balanced", "weight"), "umdf": ("error",)}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from mmlib.report.rows import (
     MissingRows,
     Rows,
     SystemName,
+    main_metric,
     matched,
     missing_conditions,
     printed_cells,
@@ -47,6 +48,7 @@ _OF_MAE = {
     "open": "is undecided: MAE changes by at most",
 }  # fmt: skip
 _READ = {"any views": "views may be equal", "corrected": "detector corrected"}
+_SEEDS = 5
 _PEERS = (*PEER_CONTROLS, "MCTN", "TransM")
 MIXED = "patterns(keep=text)"
 DETECTORS = {"as printed": "", "released code": "official", "corrected": "corrected"}
@@ -117,40 +119,41 @@ def gains(
 def of_peers(dataset: str) -> dict[str, dict[str, Difference]]:
     """Compared system -> its gains with something missing, 'over its control' where it has one and 'over modality dropout'."""
     rows, found = unflagged(results("compared")), {}
-    systems = dict.fromkeys(rows.loc[rows["dataset"] == dataset, "method"])
-    for own in [name for name in systems if name in _PEERS]:
-        for kind, rival in (("over its control", PEER_CONTROLS.get(own)), ("over modality dropout", DROPOUT)):
-            with suppress(MissingRows):
-                if rival:
-                    conditions = missing_conditions(rows, dataset)
+    conditions, systems = missing_conditions(rows, dataset), set(rows.loc[rows["dataset"] == dataset, "method"])
+    for own in [name for name in _PEERS if name in systems]:
+        rivals = {"over its control": PEER_CONTROLS.get(own), "over modality dropout": DROPOUT}
+        for kind, rival in rivals.items():
+            if rival in systems:
+                with suppress(MissingRows):
                     (gain,) = compare(rows, dataset, (own, ""), [(rival, "")], conditions).values()
                     found.setdefault(own, {})[kind] = gain
     return found
 
 
 def peers() -> str:
-    """What imputation gains the compared systems over their controls, a sentence for each data set that was run."""
-    sentences = []
-    for dataset in dict.fromkeys(results("compared")["dataset"]):
-        gains_of = {
-            name: kinds["over its control"] for name, kinds in of_peers(dataset).items() if "over its control" in kinds
-        }
+    """What imputation gains the compared systems over their controls, a sentence for each data set that has a vote."""
+    rows, sentences = unflagged(results("compared")), []
+    for dataset in dict.fromkeys(rows["dataset"]):
         groups: dict[str, dict[str, Difference]] = {}
-        for name, gain in gains_of.items():
-            groups.setdefault(_kind(gain), {})[name] = gain
+        for name, kinds in of_peers(dataset).items():
+            if gain := kinds.get("over its control"):
+                groups.setdefault(_kind(gain), {})[name] = gain
+        if not groups or HEADROOM.lacks(rows, dataset, missing_conditions(rows, dataset)):
+            continue
         parts = []
         for kind, verb in (("up", "adds"), ("down", "costs")):
-            parts += [f"{name} {verb} {_size(gain)}" for name, gain in groups.get(kind, {}).items()]
+            parts += [f"{n} {verb} {_size(gain)}{_few(gain, ' ({})')}" for n, gain in groups.get(kind, {}).items()]
         if small := groups.get("small"):
             most = max(gain.largest for gain in small.values())
-            parts.append(f"no effect larger than {100 * most:.1f} in {listed(small)}")
+            names = [n + _few(gain, " ({})") for n, gain in small.items()]
+            parts.append(f"no effect larger than {100 * most:.1f} in {listed(names)}")
         if still_open := groups.get("open"):
-            bounds = [f"{name} (at most {_size(gain)})" for name, gain in still_open.items()]
+            bounds = [f"{n} (at most {_size(gain)}{_few(gain, ', {}')})" for n, gain in still_open.items()]
             parts.append(f"undecided in {listed(bounds)}")
-        if parts:
-            metric = next(iter(gains_of.values())).metric
-            name = SHORT[dataset][0].upper() + SHORT[dataset][1:]
-            sentences.append(f"{name}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}.")
+        metric, name = main_metric(rows, dataset), SHORT[dataset]
+        sentences.append(
+            f"{name[0].upper()}{name[1:]}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}."
+        )
     return _joined(*sentences)
 
 
@@ -162,8 +165,7 @@ def effects(found: Mapping[str, Difference], read: Mapping[str, str] | None = No
     groups: dict[tuple[str, str], list[str]] = {}
     for dataset, gain in found.items():
         kind, size = _kind(gain), _size(gain)
-        few = f"{gain.seeds} seeds" * (gain.seeds < 5)
-        notes = filter(None, (SHORT[dataset], (read or {}).get(dataset, ""), few))
+        notes = filter(None, (SHORT[dataset], (read or {}).get(dataset, ""), _few(gain, "{}")))
         groups.setdefault((gain.metric, kind), []).append(f"{size} ({', '.join(notes)})")
     clauses = [
         f"{_OF_MAE[kind]} {listed(sizes)}"
@@ -187,6 +189,11 @@ def _size(gain: Difference) -> str:
     if gain.side:
         return f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"
     return f"{gain.largest * unit:.{digits}f}"
+
+
+def _few(gain: Difference, form: str) -> str:
+    """The number of seeds in this form where it is below the usual one, else nothing."""
+    return form.format(f"{gain.seeds} seeds") if gain.seeds < _SEEDS else ""
 
 
 def compared(subject: str, found: Gains) -> str:

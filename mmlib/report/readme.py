@@ -32,8 +32,9 @@ PANELS = {
 }
 """Panels of figures/findings.png: what they show, and what to know about it."""
 PEERS = """
-The systems with which the papers compare stand in [compared](notebooks/compared.ipynb). What those that impute gain, with
-something missing, over the same network with zeros, or without guidance by complete rows:
+The systems with which the papers compare stand in [compared](notebooks/compared.ipynb). A system that imputes has a control:
+the same network with zeros in place of what it imputes. TATE's control has no teacher. PmcmFL's paper gives no rule for a
+prediction with a missing modality, so that rule is ours. These are the gains over the control, where something is missing.
 """
 NOTES = """
 ± is a 95 % interval over seeds and test rows, with the settings that validation chose. *No effect larger than x*: the whole
