@@ -20,6 +20,7 @@ from mmlib.runs.versions import Version
 NOTEBOOK = "run.ipynb"
 LOG = "log.txt"
 REFUSED = "record.refused.json"  # of a run that failed after it had written its record
+_NO_ANSWER = "Kernel didn't respond"  # of jupyter_client, in place of a class of its own
 _LOCK = "lock"
 _PROCESS_LOCK = threading.Lock()  # papermill changes the folder of the process, and `_stderr_into` its stderr
 
@@ -136,7 +137,13 @@ def _papermill(run: Run, log: TextIO) -> None:
         parameters = {**run.parameters, "out_dir": str(run.folder)}
         kernel = {"kernel_name": run.kernel, "cwd": str(run.notebook.parent)}  # it works in the notebook's folder
         output = {"progress_bar": False, "stdout_file": log, "stderr_file": log}
-        papermill.execute_notebook(source, target, parameters, **kernel, **output)
+        try:
+            papermill.execute_notebook(source, target, parameters, **kernel, **output)
+        except RuntimeError as e:
+            # Kernels that start at the same moment may choose the same port; then one of them never answers.
+            if _NO_ANSWER not in str(e):
+                raise
+            papermill.execute_notebook(source, target, parameters, **kernel, **output)
         outcome = "finished"
     except papermill.PapermillExecutionError as e:
         outcome = f"cell {e.exec_count}: {e.ename}: {e.evalue}"
@@ -147,6 +154,9 @@ def _papermill(run: Run, log: TextIO) -> None:
     except OSError as e:
         outcome = str(e)
         raise
+    except RuntimeError as e:
+        outcome = str(e)
+        raise RunError(outcome) from None
     finally:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {outcome}, {time.monotonic() - began:.1f} s\n")
 

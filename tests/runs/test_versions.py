@@ -7,6 +7,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import papermill
 import pytest
 
 import mmlib
@@ -200,6 +201,23 @@ def test_a_cell_that_fails_after_the_record_fails_the_run(tmp_path):
     (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, RECORDING, "assert seed"))})
     for _ in range(2):  # the second call does not find it finished either
         assert try_run(run).state == "failed" and not run.finished
+
+
+@pytest.mark.parametrize(("silent", "state"), [(1, "finished"), (2, "failed")])
+def test_a_kernel_that_does_not_answer_gets_a_second_try(silent, state, tmp_path, monkeypatch):
+    (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, RECORDING))})
+    execute, calls = papermill.execute_notebook, []
+
+    def sometimes(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) <= silent:
+            raise RuntimeError("Kernel didn't respond in 60 seconds")
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", sometimes)
+    outcome = try_run(run)
+    assert outcome.state == state and len(calls) == 2
+    assert state == "finished" or "Kernel didn't respond" in outcome.error
 
 
 def test_one_process_executes_one_run_at_a_time(tmp_path):
