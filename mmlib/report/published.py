@@ -40,8 +40,9 @@ CONTROLS: Mapping[SystemName, SystemName] = {
 one view, modality dropout and no distillation. Where nothing is rebuilt, SMCIR as printed and corrected are one system. MMER
 is ADMC on complete clips with generated features beside the real ones."""
 PEER_CONTROLS = {
-    **{name: f"{name}, zeros" for name in ("AE", "MMIN", "IF-MMIN", "ShaSpec", "M3Care", "PmcmFL-central")},
-    "CRA": "AE, zeros", "TATE": "TATE, w/o guidance",
+    "AE": "AE, zeros", "CRA": "AE, zeros",
+    **{name: f"{name}, zeros" for name in ("MMIN", "IF-MMIN", "ShaSpec", "M3Care", "PmcmFL-central")},
+    "TATE": "TATE, w/o guidance",
 }  # fmt: skip
 """A compared system of notebooks/compared.ipynb that imputes, or is guided by complete rows -> the same network without."""
 READINGS: Mapping[SystemName, tuple[SystemName, ...]] = {
