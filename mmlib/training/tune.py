@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,7 @@ def tune(
 
     new: makes a system from `seed` and settings of its own, such as partial(MODELS["umdf"].for_data, data).
     grid: values by name, for every system of a study; the system's own `grid` is added. Names that `fit` has are settings of
-    the training, all others go to `new`. All combinations are tried where there are at most `trials`, else so many of them at
-    random, the same ones in every run. A system without stages has nothing to try.
+    the training, all others go to `new`. What is tried of them: `candidates`. A system without stages has nothing to try.
     trial_seed: of all trials; the chosen setting is trained with `seed`.
     judged: the missingness on validation under which finished trials are compared (None: by the best score of the last
     stage). A system whose stages are each for one set of modalities is not judged by its last stage alone.
@@ -99,21 +99,25 @@ def tune(
         raise Diverged(
             f"{data.where}: all {len(points)} trials diverged; give smaller learning rates than {grid.get('lr')}"
         )
-    texts = [", ".join(f"{k}={_text(v)}" for k, v in point.items()) for point in points]
-    table = pd.DataFrame(results).assign(
-        settings=texts, seed=trial_seed, chosen=[i == chosen for i in range(len(points))]
-    )
+    table = pd.DataFrame(results).assign(settings=[_text(p) for p in points], seed=trial_seed, chosen=False)
+    table.loc[chosen, "chosen"] = True
     if best.get("number") == chosen and seed == trial_seed:
         return Tuned(*best["made"], points[chosen], table)
     return Tuned(*train(points[chosen], seed, folder=settings.get("folder")), points[chosen], table)
 
 
 def candidates(grid: Mapping[str, Sequence[Any]], trials: int) -> list[dict[str, Any]]:
-    """The settings to try: the whole grid, or `trials` of it at random, the same ones in every call."""
-    whole = ParameterGrid(dict(grid))
+    """The settings to try: all combinations, or `trials` of them at random, the same ones in every call. Each value of a name
+    comes as often as its others, so that a system with settings of its own tries the same learning rates as one without.
+    """
     if trials < 1:
         raise ValueError(f"trials is {trials}, it must be at least 1")
-    return list(whole) if len(whole) <= trials else list(ParameterSampler(dict(grid), trials, random_state=0))
+    whole = list(ParameterSampler(dict(grid), len(ParameterGrid(dict(grid))), random_state=0))
+    points: list[dict[str, Any]] = []
+    for _ in range(min(trials, len(whole))):
+        drawn = Counter(value for point in points for value in point.items())
+        points.append(min((p for p in whole if p not in points), key=lambda p: sum(drawn[v] for v in p.items())))
+    return points
 
 
 def _results(
@@ -139,5 +143,5 @@ def _results(
     return [results[number] for number in range(len(points))]
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _text(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items())

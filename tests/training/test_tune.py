@@ -38,7 +38,7 @@ def test_the_best_trial_on_validation_is_chosen_and_trained_with_the_seed(films)
     result = tuned(films, seed=3)
     best = result.trials.loc[result.trials["value"].idxmax()]
     assert len(result.trials) == 4 and best["chosen"] and result.trials["chosen"].sum() == 1
-    assert result.settings["lr"] == 3e-3 and best["settings"].endswith("lr=0.003")
+    assert result.settings["lr"] == 3e-3 and "lr=0.003, " in best["settings"]
     alone = MODELS["simc"].for_data(films, seed=3, hidden=8, heads=2, alpha=result.settings["alpha"])
     fit(alone, films, "complete", seed=3, epochs=4, batch_size=16, lr=3e-3, progress=False)
     assert same(alone, result.system)
@@ -73,6 +73,22 @@ def test_every_system_has_the_same_number_of_trials():
     assert len(candidates(large, 4)) == len(candidates({"lr": [1, 2], "alpha": [1, 2]}, 4)) == 4
     assert candidates(large, 4) == candidates(large, 4)
     assert len({json.dumps(point) for point in candidates(large, 4)}) == 4
+
+
+def test_every_system_tries_every_learning_rate():
+    """A random sample of 3 from 6 settings can leave a rate out, and then the trivial rows have one that the method lacks."""
+    rates = {"lr": [3e-3, 1e-3, 3e-4], "decay": ["plateau"]}
+    for own in (
+        {},
+        {"alpha": (0.1, 0.5)},
+        {"alpha": (0.1, 1.0), "beta": (0.02, 0.2)},
+        {"weight": (1, 2), "z": (1, 2, 3)},
+    ):
+        tried = candidates({**rates, **own}, 3)
+        assert {point["lr"] for point in tried} == set(rates["lr"]) and len(tried) == 3
+        assert all({point[name] for point in tried} == set(values) for name, values in own.items())
+        assert {p["lr"] for p in candidates({**rates, **own}, 2)} < set(rates["lr"])
+    assert len(candidates(rates, 7)) == 3
 
 
 def test_runs_share_trials_and_a_finished_one_is_kept(films, tmp_path, monkeypatch):
