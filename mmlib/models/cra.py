@@ -24,8 +24,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmlib.data.dataset import Batch, frame_mean
-from mmlib.missing.patterns import all_patterns, availability, within
+from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System, check_options
+from mmlib.models.hiding import random_subset
 from mmlib.models.layers import mlp
 from mmlib.names import DataError
 
@@ -138,13 +139,6 @@ class CRA(AE):
             return h
         cascade, transition = self.imputer
         return transition(cascade(h)[0])
-
-
-def random_subset(patterns: Bool[Tensor, "P M"], present: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:
-    """One of the sets that each row has, all equally likely; nothing for a row without any."""
-    allowed = within(patterns, present)  # (B, P)
-    u = torch.rand(allowed.shape, device=allowed.device).masked_fill(~allowed, -1)
-    return patterns[u.argmax(1)] & present
 
 
 def _bent(*widths: int) -> nn.Sequential:

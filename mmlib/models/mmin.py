@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from mmlib.data.dataset import Batch, View
 from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System, check_options
-from mmlib.models.cra import Cascade, random_subset
+from mmlib.models.cra import Cascade
+from mmlib.models.hiding import random_subset
 from mmlib.models.layers import LSTMPool, TextCNN, mlp
 from mmlib.names import DataError
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from mmlib.data.dataset import Batch, View, frame_mean
 from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System, check_options
-from mmlib.models.cra import random_subset
+from mmlib.models.hiding import random_subset
 from mmlib.models.layers import mlp
 from mmlib.names import DataError
 

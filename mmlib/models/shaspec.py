@@ -35,6 +35,7 @@ from torch.nn.functional import cross_entropy
 
 from mmlib.data.dataset import Batch, frame_mean
 from mmlib.models.base import Prediction, System, check_options
+from mmlib.models.hiding import subset_of_random_size
 from mmlib.models.layers import mlp
 from mmlib.names import DataError
 
@@ -117,11 +118,3 @@ def shared_distance(s: Features, kept: Bool[Tensor, "B M"]) -> Float[Tensor, ""]
         distance = (s[:, a] - s[:, b]).abs().mean(1).masked_fill(~both, 0)
         total = total + distance.sum() / both.sum().clamp(min=1)
     return total
-
-
-def subset_of_random_size(present: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:
-    """A uniform number of the modalities that each row has, then a uniform subset of this size."""
-    u = torch.rand(present.shape, device=present.device).masked_fill(~present, -1)
-    rank = u.argsort(1, descending=True).argsort(1)  # those that the row has come first, in random order
-    hidden = torch.rand(len(present), 1, device=present.device) * present.sum(1, keepdim=True)  # in [0, n)
-    return present & (rank <= hidden.floor())

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from mmlib.data.dataset import Batch
 from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System
-from mmlib.models.cra import random_subset
+from mmlib.models.hiding import random_subset
 from mmlib.models.layers import TransformerEncoder, positions
 from mmlib.names import DataError
 

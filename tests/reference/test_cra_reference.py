@@ -9,7 +9,8 @@ from torch import nn
 
 from mmlib import synthetic
 from mmlib.missing.patterns import all_patterns, availability
-from mmlib.models.cra import AE, CRA, Cascade, random_subset
+from mmlib.models.cra import AE, CRA, Cascade
+from mmlib.models.hiding import random_subset
 from mmlib.models.mmin import IFMMIN, MMIN, cmd
 from tests.reference import cra as slow
 
