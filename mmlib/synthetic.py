@@ -21,7 +21,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from mmlib.data.corpora import IEMOCAP_EMOTIONS, MINTREC_INTENTS, MMIMDB_FILMS, MMIMDB_GENRES
+from mmlib.corpora import IEMOCAP_EMOTIONS, MINTREC_INTENTS, MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.data.dataset import Dataset
 from mmlib.names import SPLITS, TASKS, DataError
 

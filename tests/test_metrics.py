@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from mmlib.data.corpora import MMIMDB_FILMS, MMIMDB_GENRES
+from mmlib.corpora import MMIMDB_FILMS, MMIMDB_GENRES
 from mmlib.metrics import PRIMARY, better, replicates, resamples, score
 from mmlib.names import TASKS
 from mmlib.report.intervals import corrected_interval

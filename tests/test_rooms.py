@@ -6,8 +6,8 @@ from pathlib import Path
 import mmlib
 
 ROOMS = (
-    "files", "hub", "names", "cost", "arrays", "describe", "data", "synthetic", "metrics", "missing", "releases", "models",
-    "encode", "show", "training", "estimators", "federated", "runs", "report",
+    "files", "hub", "names", "corpora", "cost", "arrays", "describe", "data", "synthetic", "metrics", "missing", "releases",
+    "models", "encode", "show", "training", "estimators", "federated", "runs", "report",
 )  # fmt: skip
 CORE = ("data", "missing", "metrics.py", "training", "models/base.py", "models/layers.py")
 LIBRARY = Path(mmlib.__file__).parent

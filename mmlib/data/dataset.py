@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from mmlib.data.checks import check_dataset, check_modalities, chunk_rows, field
 from mmlib.names import COLUMN_KINDS, SPLITS, DataError, suggest
 
 Mask = Mapping[str, Bool[Tensor, "n _"]]
+_PLACE = ("group", "order", "speaker")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ class Batch:
     target: Tensor | None
     index: Int[Tensor, "B"]
     complete: dict[str, Float[Tensor, "B _ _"]] | None = None
+    place: Int[Tensor, "B 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -77,6 +80,7 @@ class Batch:
             target=None if self.target is None else change(self.target),
             index=change(self.index),
             complete=None if self.complete is None else {m: change(x) for m, x in self.complete.items()},
+            place=None if self.place is None else change(self.place),
         )
 
 
@@ -199,6 +203,14 @@ class Dataset:
     def present(self) -> dict[str, Bool[Tensor, "N"]]:
         """Per modality (N,), True where the row has the modality, before any protocol."""
         return {m: f.any(1) for m, f in self.observed.items()}
+
+    @cached_property
+    def places(self) -> Int[Tensor, "N 3"] | None:
+        """Dialogue, position in it and speaker of each row, as numbers; None without these three columns."""
+        if any(getattr(self, name) is None for name in _PLACE):
+            return None
+        dialogue, speaker = (np.unique(column, return_inverse=True)[1] for column in (self.group, self.speaker))
+        return torch.from_numpy(np.stack((dialogue, self.order, speaker), 1).astype(np.int64)).to(self.device)
 
     def rows(self, split: str) -> Int[Tensor, "n"]:
         """Row numbers of a split, in file order. Raises DataError for an unknown split name, and a split without rows."""
@@ -460,13 +472,34 @@ class View:
             target=self.data.target[rows] if self.labelled else None,
             index=rows,
             complete=raw if self.complete else None,
+            place=None if self.data.places is None else self.data.places[rows],
         )
 
-    def batches(self, batch_size: int, order: Int[Tensor, "n"] | None = None) -> Iterator[Batch]:
-        """Every row once, in this order of positions (default: file order)."""
-        order = torch.arange(len(self), device=self.rows.device) if order is None else order.to(self.rows.device)
-        for index in order.split(batch_size):
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Every row once, in file order."""
+        for index in self.cut(torch.arange(len(self), device=self.rows.device), batch_size):
             yield self.batch(index)
+
+    def cut(self, order: Int[Tensor, "n"], batch_size: int, dialogues: bool = False) -> tuple[Int[Tensor, "_"], ...]:
+        """The positions of the rows of each batch, in this order.
+
+        dialogues: the rows of a dialogue come together, and a batch ends where the next dialogue would make it too large.
+        Raises DataError where that is asked of data without the columns group, order and speaker.
+        """
+        if not dialogues:
+            return order.split(batch_size)
+        if self.data.places is None:
+            raise DataError(
+                f"{self.data.where}: dialogues need the columns {', '.join(_PLACE)}; add them, see data/README.md"
+            )
+        numbers, members, batches = self.data.places[self.rows[order], 0].tolist(), defaultdict(list), [[]]
+        for position, number in zip(order.tolist(), numbers):
+            members[number].append(position)
+        for positions in members.values():
+            if batches[-1] and len(batches[-1]) + len(positions) > batch_size:
+                batches.append([])
+            batches[-1] += positions
+        return tuple(torch.tensor(positions, device=order.device) for positions in batches)
 
 
 def frame_mean(x: Float[Tensor, "n T d"], observed: Bool[Tensor, "n T"]) -> Float[Tensor, "n d"]:

@@ -35,7 +35,8 @@ from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.cra import Cascade
 from mmlib.models.hiding import random_subset
-from mmlib.models.layers import LSTMPool, TextCNN, mlp
+from mmlib.models.layers import mlp
+from mmlib.models.pooling import LSTMPool, TextCNN
 from mmlib.names import DataError
 
 Joint = Float[Tensor, "B h"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.data.corpora import MINTREC_INTENTS
+from mmlib.corpora import MINTREC_INTENTS
 from mmlib.data.dataset import Dataset
 from mmlib.names import DataError
 from mmlib.releases import safe_pickle

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmlib.data.corpora import MMIMDB_GENRES
+from mmlib.corpora import MMIMDB_GENRES
 from mmlib.data.dataset import Dataset
 from mmlib.names import SPLITS, DataError
 from mmlib.releases.hdf5 import Hdf5

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmlib.data.corpora import IEMOCAP_EMOTIONS
+from mmlib.corpora import IEMOCAP_EMOTIONS
 from mmlib.data.dataset import Dataset
 from mmlib.names import DataError
 from mmlib.releases import hdf5

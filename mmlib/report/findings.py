@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mmlib.data import corpora
+from mmlib import corpora
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.report.claims.verdicts import MARGIN, SCOPES, best_trivial, compare, reading
 from mmlib.report.intervals import Difference

@@ -31,14 +31,7 @@ def predict(
 ) -> Prediction:
     """Predictions for all rows of a split, in file order, on the CPU. The system sees no target and no removed feature."""
     parts = list(predictions(system, system.predict, data, protocol, split, seed, batch_size))
-
-    def join(values: list[Tensor | None]) -> Tensor | None:
-        return None if values[0] is None else torch.cat(values).cpu()
-
-    completed = parts[0].completed
-    if completed is not None:
-        completed = {m: join([p.completed[m] for p in parts]) for m in completed}
-    return Prediction(join([p.logits for p in parts]), completed, join([p.representation for p in parts]))
+    return _joined(parts, lambda values: torch.cat(values).cpu())
 
 
 @suggesting
@@ -73,9 +66,23 @@ def predictions(
     was_training = system.training
     system.eval()
     try:
-        for batch in view.batches(batch_size):
+        batches = view.cut(torch.arange(len(view), device=data.device), batch_size, system.needs_dialogues)
+        parts: list[Prediction] = []
+        for index in batches:
             with torch.no_grad(), threads_for(system, data.device):
-                prediction = predict(batch)
-            yield prediction
+                prediction = predict(view.batch(index))
+            if prediction is None or not system.needs_dialogues:
+                yield prediction
+            else:
+                parts.append(prediction)
+        if parts:  # the rows of a dialogue need not be neighbours in the file
+            yield _joined(parts, lambda values: torch.cat(values)[torch.cat(batches).argsort()])
     finally:
         system.train(was_training)
+
+
+def _joined(parts: list[Prediction], join: Callable[[list[Tensor]], Tensor]) -> Prediction:
+    first = parts[0]
+    completed = first.completed and {m: join([p.completed[m] for p in parts]) for m in first.completed}
+    representation = None if first.representation is None else join([p.representation for p in parts])
+    return Prediction(join([p.logits for p in parts]), completed, representation)

@@ -211,7 +211,7 @@ class _Run:
     def _train_epoch(self, stage: str) -> None:
         started = time.perf_counter()
         system, view = self.system, self._train_view()
-        batches = self._order(stage, len(view)).split(self.options.batch_size)
+        batches = view.cut(self._order(stage, len(view)), self.options.batch_size, system.needs_dialogues)
         if self.step == 0:
             system.on_epoch(stage, self.epoch)
         system.train()

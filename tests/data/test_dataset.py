@@ -356,3 +356,29 @@ def test_frame_mean_by_hand(length):
     x.masked_fill_(~observed[..., None], float("nan"))  # hidden frames have no influence
     assert torch.equal(frame_mean(x, observed), expected)
     assert frame_mean(x.double(), observed).dtype == torch.float64
+
+
+def in_dialogues(**columns):
+    """Seven rows of three dialogues, which are not neighbours in the file."""
+    group, order = ["b", "a", "b", "c", "a", "b", "c"], [0, 1, 2, 0, 0, 1, 5]
+    columns = {"group": group, "order": order, "speaker": ["x", "y", "x", "x", "x", "y", "y"]} | columns
+    x = {"text": torch.arange(7.0)[:, None, None]}
+    observed = {"text": torch.ones(7, 1, dtype=torch.bool)}
+    return Dataset(
+        "talk", "regression", x, observed, torch.zeros(7), ["train"] * 7, list("1234567"), partial=True, **columns
+    )
+
+
+def test_batches_of_whole_dialogues():
+    data = in_dialogues()
+    assert data.places.tolist() == [[1, 0, 0], [0, 1, 1], [1, 2, 0], [2, 0, 0], [0, 0, 0], [1, 1, 1], [2, 5, 1]]
+    view = data.view("train")
+    cut = [index.tolist() for index in view.cut(torch.tensor([3, 0, 1, 2, 4, 5, 6]), 5, dialogues=True)]
+    assert cut == [[3, 6, 0, 2, 5], [1, 4]]  # c and b fill the first batch, a does not fit
+    assert [len(index) for index in view.cut(torch.arange(7), 2, dialogues=True)] == [3, 2, 2]  # no dialogue is cut
+    assert view.batch(torch.tensor([6, 1])).select(torch.tensor([1])).place.tolist() == [[0, 1, 1]]
+    for column in ("group", "order", "speaker"):
+        other = in_dialogues(**{column: None})
+        assert other.places is None and other.view("train").batch(torch.arange(2)).place is None
+        with pytest.raises(DataError, match="dialogues need the columns group, order, speaker"):
+            other.view("train").cut(torch.arange(7), 4, dialogues=True)

@@ -12,7 +12,7 @@ from mmlib.models.admc.diffusion import ADN, VARIANTS, Attention, ConditionalADN
 from mmlib.models.admc.noise import row_normal
 from mmlib.models.admc.row_cache import RowCache
 from mmlib.models.admc.system import ADMC, MF
-from mmlib.models.layers import LSTMPool, TextCNN
+from mmlib.models.pooling import LSTMPool, TextCNN
 from mmlib.names import DataError
 from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib import synthetic
-from mmlib.data import checks, corpora
+from mmlib import corpora, synthetic
+from mmlib.data import checks
 from mmlib.models.catalogue import MODELS
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.synthetic import Modality

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmlib.data import corpora
+from mmlib import corpora
 from mmlib.names import DataError
 from mmlib.releases import mmimdb
 from tests.helpers.processes import in_own_process

@@ -11,9 +11,11 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from mmlib import missing, synthetic
 from mmlib.missing.protocols import Patterns
+from mmlib.models.base import Prediction, System
 from mmlib.models.catalogue import MODELS
 from mmlib.names import DataError
 from mmlib.training import checkpoint
@@ -377,6 +379,43 @@ def test_predict_joins_batches_in_file_order(films):
     parts = predict(system, films, "complex_20_40_40", batch_size=7)
     torch.testing.assert_close(whole.logits, parts.logits)
     assert whole.completed["text"].shape == (60, 1, 16) and whole.representation.shape == (60, 16)
+
+
+class Turns(System):
+    """Counts the rows of each row's dialogue in its batch."""
+
+    needs_dialogues = True
+
+    def __init__(self, dims, task, outputs):
+        super().__init__(dims, task, outputs)
+        self.out, self.counted = nn.Linear(1, outputs), []
+
+    def predict(self, batch):
+        same = batch.place[:, None, 0] == batch.place[None, :, 0]
+        self.counted.append(same.sum(1))
+        return Prediction(
+            batch.place[:, :1].float().expand(-1, self.outputs), representation=batch.index[:, None].float()
+        )
+
+    def loss(self, batch, stage):
+        self.predict(batch)
+        return {"task": self.task_loss(self.out(batch.place[:, 1:2].float()), batch.target)}
+
+
+def test_dialogues_stay_whole_and_predictions_come_in_file_order(films):
+    """Dialogues of five rows, which the file scatters."""
+    turn = [i // 64 for i in range(320)]
+    talk = replace(films, group=[f"{i % 64}" for i in range(320)], order=turn, speaker=["x", "y"] * 160)
+    talk = replace(talk, split=["train" if i % 64 < 40 else "valid" if i % 64 < 52 else "test" for i in range(320)])
+    system = Turns.for_data(talk)
+    fit(system, talk, "complete", epochs=2, batch_size=12, progress=False)
+    assert all((n == 5).all() for n in system.counted) and {len(n) for n in system.counted} == {10, 60}
+    prediction = predict(system, talk, batch_size=12)
+    rows = talk.rows("test")
+    assert prediction.representation[:, 0].tolist() == rows.tolist()
+    assert prediction.logits[:, 0].tolist() == talk.places[rows, 0].tolist()
+    with pytest.raises(DataError, match="dialogues need the columns"):
+        fit(Turns.for_data(films), films, "complete", epochs=1, progress=False)
 
 
 @pytest.mark.gpu

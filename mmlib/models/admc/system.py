@@ -46,7 +46,8 @@ from mmlib.missing.patterns import all_patterns, availability, within
 from mmlib.models.admc.diffusion import _CHUNK, VARIANTS, Tokens
 from mmlib.models.admc.row_cache import RowCache, row_contents
 from mmlib.models.base import Prediction, System, check_options
-from mmlib.models.layers import LSTMPool, TextCNN, TransformerEncoder, mlp
+from mmlib.models.layers import TransformerEncoder, mlp
+from mmlib.models.pooling import LSTMPool, TextCNN
 from mmlib.names import DataError
 
 _HEAD = 128

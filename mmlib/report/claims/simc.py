@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from mmlib import metrics, synthetic
-from mmlib.data import corpora
+from mmlib import corpora, metrics, synthetic
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.report import paper_metrics
