@@ -8,21 +8,29 @@ the order of the joint vector. Weights are a plain dict of nested lists in torch
 
     encoder.{m}                             features to a code of width d (AE, CRA)
     {cascade}.{k}.down, {cascade}.{k}.up    the two halves of block k; the width between them is that of the block's code
-    {cascade}.transition                    two layers on the last sum
-    output.{m}                              the part of the reconstructed joint vector that belongs to m, back to features
+    {cascade}.transition                    two layers on the last sum; without them the sum is the result
+    output.{m}                              the reconstructed joint vector back to features of m
     classifier                              to the logits
     invariance                              the encoder of IF-MMIN that all modalities share
 
 The cascades are "cascade", and in MMIN "back" for the way back. AE has the block cascade.0 alone, without a transition.
+
+Where the description leaves a choice, this file has that of mmlib: the code is bent by Leaky ReLU in AE and not in a cascade;
+the invariant features of an absent modality are zeros; rows of which nothing is hidden do not count in the losses of the
+imagination.
 """
 
 import math
+import operator
 
 
 def linear(w, layer, x):
-    return [
-        b + sum(a * v for a, v in zip(row, x, strict=True)) for row, b in zip(w[f"{layer}.weight"], w[f"{layer}.bias"])
-    ]
+    weight, bias = w[f"{layer}.weight"], w[f"{layer}.bias"]
+    if len(weight) != len(bias) or len(weight[0]) != len(x):
+        raise ValueError(
+            f"{layer}: a weight of {len(weight)} x {len(weight[0])} and {len(bias)} biases for {len(x)} numbers"
+        )
+    return [sum(map(operator.mul, row, x)) + b for row, b in zip(weight, bias)]
 
 
 def depth(w, network):
@@ -41,19 +49,10 @@ def leaky_relu(x):
     return [v if v > 0 else 0.01 * v for v in x]
 
 
-def mlp(w, network, x):
-    """ReLU between the layers, nothing after the last one."""
-    n = depth(w, network)
-    for i in range(n):
-        x = linear(w, f"{network}.{i}", x)
-        x = relu(x) if i < n - 1 else x
-    return x
-
-
-def leaky(w, network, x):
-    """Leaky ReLU after each layer."""
+def mlp(w, network, x, bend=relu):
+    """An activation between the layers, none after the last one; the network without layers gives x."""
     for i in range(depth(w, network)):
-        x = leaky_relu(linear(w, f"{network}.{i}", x))
+        x = linear(w, f"{network}.{i}", bend(x) if i else x)
     return x
 
 
@@ -66,7 +65,7 @@ def cascade(w, name, x, beside=()):
     """(output, codes): each block reads x plus the outputs of all blocks before it, and with it the vector `beside`."""
     total, codes, k = list(x), [], 0
     while depth(w, f"{name}.{k}.down"):
-        codes.append(leaky(w, f"{name}.{k}.down", [*total, *beside]))
+        codes.append(mlp(w, f"{name}.{k}.down", [*total, *beside], leaky_relu))
         total = [a + b for a, b in zip(total, mlp(w, f"{name}.{k}.up", codes[-1]), strict=True)]
         k += 1
     return mlp(w, f"{name}.transition", total), codes
@@ -103,7 +102,7 @@ def task_loss(logits, targets, task):
 # AE and CRA. system: 'ae', 'cra', or 'zeros' for the control that classifies the zero-filled vector.
 
 
-def code(w, names, row):
+def zero_filled(w, names, row):
     """The joint vector of the codes; zeros for what the row does not have."""
     d = len(w[f"encoder.{names[0]}.{depth(w, f'encoder.{names[0]}') - 1}.bias"])
     return joined(names, {m: mlp(w, f"encoder.{m}", x) for m, x in row.items()}, d)
@@ -111,12 +110,12 @@ def code(w, names, row):
 
 def reconstructed(w, names, row, system):
     """The reconstruction of the joint vector."""
-    x = code(w, names, row)
+    x = zero_filled(w, names, row)
     if system == "zeros":
         return x
     if system == "cra":
         return cascade(w, "cascade", x)[0]
-    return mlp(w, "cascade.0.up", leaky(w, "cascade.0.down", x))
+    return mlp(w, "cascade.0.up", leaky_relu(mlp(w, "cascade.0.down", x, leaky_relu)))
 
 
 def predict(w, names, rows, system):
@@ -124,11 +123,9 @@ def predict(w, names, rows, system):
     return [mlp(w, "classifier", reconstructed(w, names, row, system)) for row in rows]
 
 
-def features(w, names, row, system):
-    """The reconstructed features of each modality."""
-    z = reconstructed(w, names, row, system)
-    d = len(z) // len(names)
-    return {m: mlp(w, f"output.{m}", z[i * d : (i + 1) * d]) for i, m in enumerate(names)}
+def features(w, names, joint):
+    """The features of each modality that a reconstructed joint vector stands for."""
+    return {m: mlp(w, f"output.{m}", joint) for m in names}
 
 
 def losses(w, names, rows, shown, targets, task, system, weight):
@@ -136,14 +133,15 @@ def losses(w, names, rows, shown, targets, task, system, weight):
 
     reconstruction: the mean over rows of the sum over hidden modalities of the squared error per dimension.
     """
-    terms = {"task": task_loss(predict(w, names, shown, system), targets, task)}
-    if system != "zeros":
-        errors = []
-        for row, kept in zip(rows, shown, strict=True):
-            guess = features(w, names, kept, system)
+    logits, errors = [], []
+    for row, kept in zip(rows, shown, strict=True):
+        joint = reconstructed(w, names, kept, system)
+        logits.append(mlp(w, "classifier", joint))
+        if system != "zeros":
+            guess = features(w, names, joint)
             errors.append(sum(squared_error(guess[m], x) for m, x in row.items() if m not in kept))
-        terms["reconstruction"] = weight * mean(errors)
-    return terms
+    terms = {"task": task_loss(logits, targets, task)}
+    return terms | ({"reconstruction": weight * mean(errors)} if errors else {})
 
 
 # MMIN and IF-MMIN. Their rows hold embeddings.
@@ -170,20 +168,27 @@ def mmin_losses(w, names, teacher, shown, targets, task, d, weights=(4.0, 2.0)):
     """The weighted terms of the second stage.
 
     teacher: the teacher's embeddings of what each row has; shown: the own embeddings of what training left of it.
-    imagination, cycle: the mean over rows and dimensions.
+    imagination, cycle: the mean over dimensions and over the rows of which something is hidden.
     """
-    out = [mmin(w, names, kept, d) for kept in shown]
-    wanted = [hidden_target(names, row, kept, d) for row, kept in zip(teacher, shown, strict=True)]
-    return {
-        "task": task_loss([logits for logits, _, _ in out], targets, task),
-        "imagination": weights[0] * mean([squared_error(o[1], t) for o, t in zip(out, wanted, strict=True)]),
-        "cycle": weights[1] * mean([squared_error(o[2], joined(names, k, d)) for o, k in zip(out, shown, strict=True)]),
-    }
+    logits, forward, backward = [], [], []
+    for row, kept in zip(teacher, shown, strict=True):
+        z, imagined, back = mmin(w, names, kept, d)
+        logits.append(z)
+        if len(kept) < len(row):
+            forward.append(squared_error(imagined, hidden_target(names, row, kept, d)))
+            backward.append(squared_error(back, joined(names, kept, d)))
+    terms = {"imagination": weights[0] * mean(forward), "cycle": weights[1] * mean(backward)}
+    return {"task": task_loss(logits, targets, task)} | terms
+
+
+def shared(w, x):
+    """The invariant feature of one embedding: Leaky ReLU after each layer."""
+    return leaky_relu(mlp(w, "invariance", x, leaky_relu))
 
 
 def invariant(w, names, row, d):
-    """The invariant features of all modalities; the encoder reads zeros in place of what the row does not have."""
-    return [v for m in names for v in leaky(w, "invariance", row.get(m, [0.0] * d))]
+    """The invariant features of all modalities side by side, zeros for what the row does not have."""
+    return joined(names, {m: shared(w, x) for m, x in row.items()}, d)
 
 
 def if_mmin_teacher(w, names, row, d):
@@ -200,19 +205,18 @@ def if_mmin(w, names, row, d):
 def if_mmin_losses(w, frozen, names, teacher, shown, targets, task, d, weights=(1.0, 1.0)):
     """The weighted terms of the second stage; frozen: the weights of the teacher's invariance encoder.
 
-    invariance: the mean squared error between the invariant features of what is shown and the teacher's of what there is.
+    invariance: the squared error between the invariant features of what is shown and the teacher's of what there is. Both
+    losses are the mean over dimensions and over the rows of which something is hidden.
     """
-    out = [if_mmin(w, names, kept, d) for kept in shown]
-    wanted = [hidden_target(names, row, kept, d) for row, kept in zip(teacher, shown, strict=True)]
-    gaps = [
-        squared_error(invariant(w, names, kept, d), invariant(frozen, names, row, d))
-        for row, kept in zip(teacher, shown, strict=True)
-    ]
-    return {
-        "task": task_loss([logits for logits, _ in out], targets, task),
-        "imagination": weights[0] * mean([squared_error(o[1], t) for o, t in zip(out, wanted, strict=True)]),
-        "invariance": weights[1] * mean(gaps),
-    }
+    logits, forward, gaps = [], [], []
+    for row, kept in zip(teacher, shown, strict=True):
+        z, imagined = if_mmin(w, names, kept, d)
+        logits.append(z)
+        if len(kept) < len(row):
+            forward.append(squared_error(imagined, hidden_target(names, row, kept, d)))
+            gaps.append(squared_error(invariant(w, names, kept, d), invariant(frozen, names, row, d)))
+    terms = {"imagination": weights[0] * mean(forward), "invariance": weights[1] * mean(gaps)}
+    return {"task": task_loss(logits, targets, task)} | terms
 
 
 def cmd(xs, ys, moments=5):
@@ -235,11 +239,11 @@ def sigmoid(x):
 
 
 def cmd_loss(w, names, rows):
-    """The mean over pairs of modalities of the CMD between their invariant features, over the rows that have both."""
+    """The mean over pairs of modalities, those that some row has, of the CMD between their invariant features in these rows."""
     distances = []
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             both = [row for row in rows if a in row and b in row]
-            samples = [[sigmoid(leaky(w, "invariance", row[m])) for row in both] for m in (a, b)]
-            distances.append(cmd(*samples) if both else 0.0)
-    return mean(distances)
+            if both:
+                distances.append(cmd(*([sigmoid(shared(w, row[m])) for row in both] for m in (a, b))))
+    return mean(distances) if distances else 0.0

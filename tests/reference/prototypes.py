@@ -94,7 +94,7 @@ def nearest(row, prototypes):
 
 
 def predict(w, names, rows, prototypes, d):
-    """The logits of each row; the prototypes of the nearest class stand in for what it does not have."""
+    """The logits of each row; the prototypes of the nearest class stand in for what it does not have, without any zeros."""
     out = []
     for row in rows:
         c = nearest(row, prototypes)
@@ -118,19 +118,23 @@ def contrast(vectors, labels, prototypes, name):
 
 
 def task_loss(logits, labels, task):
-    """The mean over rows of the cross-entropy, or of the binary cross-entropy summed over the classes."""
+    """The mean over rows of the cross-entropy, or of the binary cross-entropy, of which the mean over the classes counts."""
     if task == "multiclass":
         return mean([cross_entropy(z, own[0]) for z, own in zip(logits, labels, strict=True)])
     return mean([
-        sum(cross_entropy([0.0, v], int(c in own)) for c, v in enumerate(z)) for z, own in zip(logits, labels, strict=True)
+        mean([cross_entropy([0.0, v], int(c in own)) for c, v in enumerate(z)])
+        for z, own in zip(logits, labels, strict=True)
     ])  # fmt: skip
 
 
-def losses(w, names, shown, labels, task, prototypes, d, weights=(1e-8, 1e-2)):
-    """The weighted terms; shown: what training left of each row; weights: of each modality's contrast, of the fusion's."""
-    fusions = [fused(w, names, masked(names, row, own, prototypes, d)) for row, own in zip(shown, labels, strict=True)]
-    terms = {"task": task_loss([head(w, f) for f in fusions], labels, task)}
+def losses(w, names, shown, labels, task, prototypes, d, weights=(1e-8, 1e-2), zeros=False):
+    """The weighted terms. shown: what training left of each row; weights: of each modality's contrast, of the fusion's.
+
+    zeros: the control, in which zeros stand in for what is not shown.
+    """
+    stand_ins = [None] * len(prototypes) if zeros else prototypes
+    fusions = [fused(w, names, masked(names, row, own, stand_ins, d)) for row, own in zip(shown, labels, strict=True)]
+    total = weights[1] * contrast(fusions, labels, prototypes, FUSION)
     for m in names:
-        terms[f"contrast {m}"] = weights[0] * contrast([row.get(m) for row in shown], labels, prototypes, m)
-    terms["contrast fusion"] = weights[1] * contrast(fusions, labels, prototypes, FUSION)
-    return terms
+        total += weights[0] * contrast([row.get(m) for row in shown], labels, prototypes, m)
+    return {"task": task_loss([head(w, f) for f in fusions], labels, task), "contrast": total}
