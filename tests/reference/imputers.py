@@ -15,8 +15,9 @@ the order of the joint vector. Weights are a plain dict of nested lists in torch
 
 The cascades are "cascade", and in MMIN "back" for the way back. AE has the block cascade.0 alone, without a transition.
 
-Where the description leaves a choice, this file has that of mmlib: the code is bent by Leaky ReLU in AE and not in a cascade;
-the invariant features of an absent modality are zeros; rows of which nothing is hidden do not count in the losses of the
+Where the description leaves a choice or says otherwise, this file follows mmlib: Leaky ReLU bends the code of AE and not that
+of a cascade; the cascades of MMIN and IF-MMIN have no transition; each output reads the whole reconstructed vector; the
+invariant features of an absent modality are zeros; rows of which nothing is hidden do not count in the losses of the
 imagination.
 """
 

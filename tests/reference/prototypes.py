@@ -11,6 +11,8 @@ Weights are a plain dict of nested lists; a layer has {layer}.weight (out, in) a
 
 A library is a list with one entry for each class: None, or a dict of the class's prototypes: one for each modality, and one
 for the fusion under the name FUSION.
+
+The description sums the binary cross-entropy over the classes; this file takes their mean, as mmlib does for all systems.
 """
 
 import math
