@@ -12,7 +12,8 @@ Essential is the bottleneck over the joint zero-filled vector (AE), the cascade 
   reconstruction  the mean over rows of the summed squared error per dimension of the hidden modalities; the code sums over
                   the batch. Its weight is chosen on validation: the code has .2 for AE, .8 for CRA, and .002 in other scripts
   encoders        the mean over observed frames, then one hidden layer; sequences are not reconstructed frame by frame
-  blocks          2 for CRA, as in the code's README
+  blocks          2 for CRA, as in the code's README. LeakyReLU follows the code of AE and the inner layers of a block, not its
+                  code; a linear map of the whole result gives the raw features of each modality
   pre-training    none; Tran et al. also train block by block
 
 impute='zeros' is the control, which is in no paper: the same encoders and classifier with the same initial weights read the

@@ -10,7 +10,8 @@ Essential is the teacher that is trained first, the forward imagination of the m
   hiding      a row trains with a random set of its modalities, all non-empty sets equally likely. The paper's scripts draw one
               of the six incomplete sets of three and never train or test on complete rows
   target      the teacher's embedding of the modalities that were hidden, zero elsewhere. In the code an absent modality is a
-              zero input whose embedding is not zero, because of biases; here it is a zero embedding
+              zero input whose embedding is not zero, because of biases; here it is a zero embedding. The losses of the
+              imagination are means over the rows of which something was hidden
   teacher     trains on rows as they come, and a row gives a target for each modality that it has: complete rows are best,
               rows with a single modality teach the task alone
   encoders    a TextCNN for the text, an LSTM with the maximum over time for the others, as in the paper
@@ -18,7 +19,8 @@ Essential is the teacher that is trained first, the forward imagination of the m
               ten blocks, of which IF-MMIN has five
   IF-MMIN     no way back, as in its released code. The loss between the invariant features of one row compares five moments
               over the batch (CMD). Its second weight is 1 in the code's defaults and 100 in its script, which does not start:
-              validation chooses. CMD is defined on an interval, so it reads the features through a sigmoid
+              validation chooses. CMD is defined on an interval, so it reads the features through a sigmoid, of the rows that
+              have both modalities; a distance of moments counts as 1e-6 at least, where its derivative is not defined
 
 impute='zeros' is the control, which is in no paper: the same network without the losses of the imagination, whose cascade
 therefore reads zeros in place of embeddings and learns from the task alone ('imagined': with them).
@@ -56,6 +58,18 @@ def cmd(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
     return torch.stack(terms).sum()
 
 
+class Imagination(Cascade):
+    """A cascade with two more layers ("transition") on its result; its codes are those of the cascade."""
+
+    def __init__(self, width: int, widths: tuple[int, ...], blocks: int, extra: int = 0):
+        super().__init__(width, widths, blocks, extra)
+        self.transition = mlp(width, width, width)
+
+    def forward(self, h: Joint, prior: Float[Tensor, "B e"] | None = None) -> tuple[Joint, Float[Tensor, "B c"]]:
+        completed, codes = super().forward(h, prior)
+        return self.transition(completed), codes
+
+
 class MMIN(System):
     """d: width of an embedding, in the paper 128. blocks: of each cascade. imagination, cycle: weights of the two losses.
     dropout: in the heads.
@@ -76,9 +90,9 @@ class MMIN(System):
         self.imagination, self.cycle, width = imagination, cycle, len(dims) * d
         self.teacher, self.encoders = _encoders(dims, d), _encoders(dims, d)
         self.teacher_head = mlp(width, 128, 128, outputs, dropout=dropout)
-        self.forwards = Cascade(width, _WIDTHS, blocks)
+        self.forwards = Imagination(width, _WIDTHS, blocks)
         self.classifier = mlp(blocks * _WIDTHS[-1], 128, 128, outputs, dropout=dropout)
-        self.backwards = Cascade(width, _WIDTHS, blocks)
+        self.backwards = Imagination(width, _WIDTHS, blocks)
 
     def _check(self, impute: str) -> None:
         if len(self.dims) < 2:
@@ -137,7 +151,8 @@ class MMIN(System):
 
     def _of_parts(self, parts: tuple[str, ...]) -> list[nn.Parameter]:
         """Their parameters, without those that only the losses of the imagination reach in the control."""
-        idle = (f"forwards.up.{len(self.forwards.up) - 1}.", "backwards.") if self.zeros else ()
+        last = len(self.forwards.up) - 1
+        idle = (f"forwards.up.{last}.", "forwards.transition.", "backwards.") if self.zeros else ()
         named = self.named_parameters()
         return [p for name, p in named if name.startswith(parts) and not (idle and name.startswith(idle))]
 
@@ -162,7 +177,7 @@ class IFMMIN(MMIN):
         self.teacher, self.encoders = _encoders(dims, d), _encoders(dims, d)
         self.teacher_shared, self.shared = _shared(d), _shared(d)
         self.teacher_head = mlp(2 * width, 128, 128, outputs, dropout=dropout)
-        self.forwards = Cascade(width, _WIDTHS, blocks, extra=width)
+        self.forwards = Imagination(width, _WIDTHS, blocks, extra=width)
         self.classifier = mlp(blocks * _WIDTHS[-1], 128, 128, outputs, dropout=dropout)
 
     def predict(self, batch: Batch) -> Prediction:
@@ -209,11 +224,11 @@ class IFMMIN(MMIN):
         return torch.stack(pairs).mean() if pairs else 0 * invariant.sum()
 
     def _features(self, part: str, batch: Batch, kept: Bool[Tensor, "B M"]) -> tuple[Joint, Joint]:
-        """h and H': the embeddings, and the invariant features of each, zero for modalities that are not kept."""
+        """h and H': the embeddings, zero for modalities that are not kept, and the invariant features of each of them."""
         encoders, shared = (self.teacher, self.teacher_shared) if part == "teacher" else (self.encoders, self.shared)
         h = self.embed(encoders, batch, kept)
-        invariant = [shared(x).masked_fill(~keep[:, None], 0) for x, keep in zip(h.chunk(len(self.dims), 1), kept.T)]
-        return h, torch.cat(invariant, 1)
+        # Those of a zero embedding count, too: as a constant they would give the loss of the invariance no gradient.
+        return h, torch.cat([shared(x) for x in h.chunk(len(self.dims), 1)], 1)
 
     def on_stage(self, stage: str, train: View) -> None:
         super().on_stage(stage, train)

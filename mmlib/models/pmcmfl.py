@@ -21,6 +21,7 @@ Free, or different here:
               the first label alone. The contrast is against the prototypes of all classes, not of the batch's rows
   hiding      a row trains with a random set of its modalities, all non-empty sets equally likely; the paper's clients have
               their own missing modalities
+  task        of several labels the sum of the binary cross-entropies, as in the code
   encoders    the mean over observed frames, then one hidden layer; BEiT-3 in the paper
   several     more than two modalities are concatenated as two are
 
@@ -80,7 +81,7 @@ class PmcmFL(System):
         classes, present = self.classes(batch.target), availability(batch.observed)
         kept, codes = random_subset(self.patterns, present), self.encode(batch)
         H = self.fuse(self.masked(codes, kept, classes))
-        terms = {"task": self.task_loss(self.head(H), batch.target)}
+        terms = {"task": self.task_loss(self.head(H), batch.target, "sum")}
         if bool(self.prototypes_count.any()):
             everyone = torch.ones_like(kept[:, 0])
             contrast = self.weight * self.contrast(H, self.prototypes[-1], classes, everyone)
@@ -125,7 +126,11 @@ class PmcmFL(System):
         return costs.masked_fill(~rows, 0).sum() / rows.sum().clamp(min=1)
 
     def classes(self, target: Tensor) -> Float[Tensor, "B C"]:
-        return nn.functional.one_hot(target, self.outputs).float() if self.task == "multiclass" else target
+        return (
+            nn.functional.one_hot(target, self.outputs).to(self.prototypes.dtype)
+            if self.task == "multiclass"
+            else target
+        )
 
     def prepare(self, stage: str, train: View) -> None:
         self._train = train

@@ -16,9 +16,8 @@ the order of the joint vector. Weights are a plain dict of nested lists in torch
 The cascades are "cascade", and in MMIN "back" for the way back. AE has the block cascade.0 alone, without a transition.
 
 Where the description leaves a choice or says otherwise, this file follows mmlib: Leaky ReLU bends the code of AE and not that
-of a cascade; the cascades of MMIN and IF-MMIN have no transition; each output reads the whole reconstructed vector; the
-invariant features of an absent modality are zeros; rows of which nothing is hidden do not count in the losses of the
-imagination.
+of a cascade; each output reads the whole reconstructed vector; an absent modality is a zero embedding; rows of which nothing is
+hidden do not count in the losses of the imagination.
 """
 
 import math
@@ -188,8 +187,8 @@ def shared(w, x):
 
 
 def invariant(w, names, row, d):
-    """The invariant features of all modalities side by side, zeros for what the row does not have."""
-    return joined(names, {m: shared(w, x) for m, x in row.items()}, d)
+    """The invariant features of all modalities side by side; those of zeros for what the row does not have."""
+    return [v for m in names for v in shared(w, row.get(m, [0.0] * d))]
 
 
 def if_mmin_teacher(w, names, row, d):

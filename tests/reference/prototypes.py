@@ -120,11 +120,11 @@ def contrast(vectors, labels, prototypes, name):
 
 
 def task_loss(logits, labels, task):
-    """The mean over rows of the cross-entropy, or of the binary cross-entropy, of which the mean over the classes counts."""
+    """The mean over rows of the cross-entropy, or of the sum over classes of the binary cross-entropy."""
     if task == "multiclass":
         return mean([cross_entropy(z, own[0]) for z, own in zip(logits, labels, strict=True)])
     return mean([
-        mean([cross_entropy([0.0, v], int(c in own)) for c, v in enumerate(z)])
+        sum(cross_entropy([0.0, v], int(c in own)) for c, v in enumerate(z))
         for z, own in zip(logits, labels, strict=True)
     ])  # fmt: skip
 

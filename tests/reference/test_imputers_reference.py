@@ -154,10 +154,12 @@ def embeddings(encoders, batch, has):
 def mmin_weights(system):
     """(weights of the second stage, weights of the teacher)"""
     w = layers(classifier=system.classifier) | blocks("cascade", system.forwards)
+    w |= layers(**{"cascade.transition": system.forwards.transition})
     teacher = layers(classifier=system.teacher_head)
     if isinstance(system, mmin.IFMMIN):
         return w | layers(invariance=system.shared), teacher | layers(invariance=system.teacher_shared)
-    return w | blocks("back", system.backwards), teacher
+    back = layers(**{"back.transition": system.backwards.transition})
+    return w | blocks("back", system.backwards) | back, teacher
 
 
 @pytest.fixture
@@ -342,6 +344,15 @@ def test_ae_by_hand():
     terms = reference.losses(w, names, [row | {"b": [2.0]}, row], [row, row], [0.0, 0.0], "regression", "ae", 0.4)
     assert terms == pytest.approx({"task": 0.0025, "reconstruction": 0.05})
     assert reference.predict(w, names, [row], "zeros") == [[6.0]], "the control reads the code of a and a zero"
+
+
+def test_the_invariance_trains_from_the_first_step(hidden_as_planned):
+    """Encoders are copies of the teacher's then: of what is shown the loss is at its minimum, of what is hidden it is not."""
+    system, batch = system_of(mmin.IFMMIN, "multiclass", blocks=2), clips("multiclass")
+    system.on_stage("main", None)
+    loss = system.loss(batch, "main")["invariance"]
+    gradients = torch.autograd.grad(loss, list(system.shared.parameters()))
+    assert loss > 1e-4 and any(g.abs().max() > 1e-6 for g in gradients)
 
 
 def test_losses_of_the_imagination_by_hand():
