@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmlib.models.layers import at_step
+
 
 class LSTMPool(nn.Module):
     """A one-layer LSTM over the observed frames, then the maximum over time: (B, T, i) -> (B, d); unobserved rows: 0."""
@@ -13,11 +15,20 @@ class LSTMPool(nn.Module):
         self.lstm = nn.LSTM(d_in, d, batch_first=True)
 
     def forward(self, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-        # Observed frames move to the front, in their order, so that no other frame influences them.
-        order = (~observed).byte().argsort(dim=1, stable=True)
-        x = x.masked_fill(~observed[..., None], 0).gather(1, order[..., None].expand_as(x))
-        h = self.lstm(x)[0]
-        return _max_over(h, observed.gather(1, order))
+        return _max_over(*_states(self.lstm, x, observed))
+
+
+class LSTMLast(nn.Module):
+    """A one-layer LSTM over the observed frames, its last state: (B, T, i) -> (B, d); unobserved rows: 0."""
+
+    def __init__(self, d_in: int, d: int):
+        super().__init__()
+        self.lstm = nn.LSTM(d_in, d, batch_first=True)
+
+    def forward(self, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        h, observed = _states(self.lstm, x, observed)
+        last = at_step(h, (observed.sum(1) - 1).clamp(min=0))
+        return last.masked_fill(~observed.any(1, keepdim=True), 0)
 
 
 class TextCNN(nn.Module):
@@ -48,6 +59,16 @@ def _convolved(words: Float[Tensor, "B T i"], conv: nn.Conv1d) -> Float[Tensor, 
             part = nn.functional.linear(words[:, max(shift, 0) : T + min(shift, 0)], conv.weight[:, :, k])
             y = y + nn.functional.pad(part, (0, 0, max(-shift, 0), max(shift, 0)))
     return y
+
+
+def _states(
+    lstm: nn.LSTM, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
+    """The states of an LSTM over the observed frames in their order, and which steps they are: the first ones of a row."""
+    # Observed frames move to the front, so that no other frame influences them.
+    order = (~observed).byte().argsort(dim=1, stable=True)
+    x = x.masked_fill(~observed[..., None], 0).gather(1, order[..., None].expand_as(x))
+    return lstm(x)[0], observed.gather(1, order)
 
 
 def _max_over(h: Float[Tensor, "B T d"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:

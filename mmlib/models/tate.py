@@ -25,8 +25,6 @@ encoder. What differs from the paper or is free:
                 a step of CRA
 """
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -34,7 +32,7 @@ from torch import Tensor, nn
 from mmlib.data.dataset import Batch
 from mmlib.missing.patterns import all_patterns, availability
 from mmlib.models.base import Prediction, System
-from mmlib.models.hiding import random_subset
+from mmlib.models.hiding import with_random_subset
 from mmlib.models.layers import TransformerEncoder, positions
 from mmlib.names import DataError
 
@@ -93,8 +91,7 @@ class TATE(System):
 
     def show(self, batch: Batch) -> Batch:
         """The rows with a random non-empty set of the modalities that each has."""
-        shown = random_subset(self.patterns, availability(batch.observed))
-        return replace(batch, observed={m: f & shown[:, [i]] for i, (m, f) in enumerate(batch.observed.items())})
+        return with_random_subset(self.patterns, batch)
 
     @torch.no_grad()
     def _guide(self, batch: Batch) -> Float[Tensor, "B T c"]:

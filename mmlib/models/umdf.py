@@ -51,6 +51,7 @@ from torch.nn.functional import logsigmoid, pad
 from mmlib.data.dataset import Batch
 from mmlib.missing.patterns import Observed, all_patterns, availability, within
 from mmlib.models.base import Prediction, System, check_options
+from mmlib.models.hiding import lose_frames
 from mmlib.models.layers import CrossmodalAttention, FrameDropout, TransformerEncoder, at_step, mlp, positions, resized
 from mmlib.names import DataError
 
@@ -294,13 +295,7 @@ class UMDF(System):
         return view_a, {m: torch.where(equal, view_other[m], view_b[m]) for m in view_b}
 
     def _lose_frames(self, observed: Observed) -> Observed:
-        """Each row loses its frames with one probability p from {0, .1, .., p_max}, but one frame per modality stays."""
-        first, frames = next(iter(observed.values())), {}
-        p = torch.randint(0, round(10 * self.p_max) + 1, (len(first), 1), device=first.device) / 10
-        for m, f in observed.items():
-            u = torch.rand(f.shape, device=f.device).masked_fill(~f, -1)
-            frames[m] = f & ((u >= p) | (u == u.amax(1, keepdim=True)))
-        return frames
+        return lose_frames(observed, self.p_max)
 
     def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
         """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the mean squared difference between the two views of each row."""
