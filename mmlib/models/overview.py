@@ -3,6 +3,7 @@
 import pandas as pd
 
 from mmlib import synthetic
+from mmlib.models.base import System
 from mmlib.models.catalogue import MODELS
 from mmlib.names import TASKS
 
@@ -12,6 +13,16 @@ _SHORT = {
     "multiclass": "classes",
     "multilabel": "several labels",
     "multibinary": "yes/no problems",
+}
+_NEEDS = {
+    "needs_complete_rows": "some complete rows",
+    "hides_nothing": "incomplete rows, since it hides nothing",
+    "needs_dialogues": "dialogues",
+}
+_PREDICTION = {
+    "stochastic": "draws noise",
+    "batch_dependent": "depends on batch mates",
+    "needs_dialogues": "reads the whole dialogue",
 }
 
 
@@ -28,20 +39,17 @@ def table() -> pd.DataFrame:
         example = few if kind.sequences else few.pooled()
         example = example if "multiclass" in kind.tasks else example.one_vs_rest()
         system = kind.for_data(example, **({"modality": "text"} if name == "unimodal" else {}))
-        needs = ["some complete rows"] * system.needs_complete_rows + [
-            "incomplete rows, since it hides nothing"
-        ] * system.hides_nothing
         lines[name] = {
             "modalities": kind.modalities,
             "tasks": "all" if kind.tasks == TASKS else ", ".join(_SHORT[task] for task in kind.tasks),
             "sequences": "yes" if kind.sequences else "vectors only",
-            "training needs": ", ".join(needs) or "nothing more",
-            "a prediction": ", ".join(
-                text
-                for trait, text in (("stochastic", "draws noise"), ("batch_dependent", "depends on batch mates"))
-                if getattr(system, trait)
-            ),
+            "training needs": _told(system, _NEEDS) or "nothing more",
+            "a prediction": _told(system, _PREDICTION),
             "stages": len(system.stages),
             "parameters": sum(p.numel() for p in system.parameters()),
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("system")
+
+
+def _told(system: System, traits: dict[str, str]) -> str:
+    return ", ".join(text for trait, text in traits.items() if getattr(system, trait))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,13 @@ class Saved:
         they are before standardisation; the table from whose columns the training data were made; or a Dataset, scaled as
         for training or not at all. NaN is missing, and so is a modality that is left out. observed: modality -> (n, T),
         True where a frame exists, in place of that rule.
-        The noise of a stochastic system depends on the position of a row in X.
+        The noise of a stochastic system depends on the position of a row in X. A system of dialogues needs a Dataset with
+        the columns group, order and speaker, whose rows it reads all at once, whatever batch_size.
 
         Raises DataError for an unknown modality, a wrong shape, NaN in part of a frame, or a row without any modality.
         """
         batch = self._of_dataset(X) if isinstance(X, Dataset) else self._of_arrays(X, observed)
-        chunks = torch.arange(len(batch)).split(batch_size)
+        chunks = torch.arange(len(batch)).split(len(batch) if self.system.needs_dialogues else batch_size)
         self.system.eval()
         logits = torch.cat([self.system.predict(batch.select(rows)).logits for rows in chunks])
         if self.card["task"] == "regression":
@@ -84,7 +85,8 @@ class Saved:
             raise DataError(
                 f"{data.where}: is scaled otherwise than the training data; give the rows as they were read"
             )
-        return self._batch({m: x.float() for m, x in features.items()}, observed, scaled=data.scaling is not None)
+        batch = self._batch({m: x.float() for m, x in features.items()}, observed, scaled=data.scaling is not None)
+        return replace(batch, place=None if data.places is None else data.places.cpu())
 
     def _is_own(self, other: Scaling, modalities: tuple[str, ...]) -> bool:
         pairs = [(getattr(self.scaling, part), getattr(other, part)) for part in _SCALING]

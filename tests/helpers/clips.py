@@ -15,12 +15,12 @@ def flags(text):
     return torch.tensor([c == "1" for c in text])
 
 
-def batch_of(task):
+def batch_of(task, present=PRESENT):
     """The rows in float64, NaN where nothing is observed; the same rows as references take them; the data they are from."""
     modalities = {m: synthetic.Modality(*shape) for m, shape in WIDTHS.items()}
     data = synthetic.like(SHAPES[task], modalities=modalities).sample({"train": 60, "valid": 9, "test": 9}, 0)
     batch = data.view("test").batch(torch.arange(9))
-    observed = {m: f & flags(PRESENT[m])[:, None] for m, f in batch.observed.items()}
+    observed = {m: f & flags(present[m])[:, None] for m, f in batch.observed.items()}
     observed["text"][:, 2] = False  # one frame inside the clip
     x = {m: v.double().masked_fill(~observed[m][..., None], torch.nan) for m, v in batch.x.items()}
     target = batch.target if task == "multiclass" else batch.target.double()

@@ -36,3 +36,18 @@ def renamed(module, *changes):
             name = name.replace(old, new)
         weights[name] = value
     return weights
+
+
+def trunk_weights(trunk):
+    """Of MulT's trunk, for tests.reference.mult."""
+    weights = {}
+    for name, value in renamed(trunk).items():
+        part, m, *rest = name.split(".")
+        name = crossmodal(f"cross.{rest[0]}.{m}.{'.'.join(rest[1:])}") if part == "crossmodal" else name
+        weights[name] = value
+    return weights
+
+
+def crossmodal(name):
+    """The names of a crossmodal encoder in tests.reference.mult."""
+    return name.replace(".norm1.", ".norm.").replace(".norm2.", ".norm_ffn.")

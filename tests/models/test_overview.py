@@ -6,11 +6,12 @@ from mmlib import synthetic
 from mmlib.models import MODELS, table
 from mmlib.names import TASKS, DataError
 from mmlib.training import fit
+from tests.helpers.dialogues import fitting
 
 SHAPE_OF = {"regression": "mosi", "multiclass": "iemocap", "multilabel": "mmimdb"}
 MODALITIES = {
     "two": (2,), "two or more": (2, 3), "two or three": (2, 3), "any": (1, 2, 3), "one of them": (1, 2, 3),
-    "text in every row, and one or two more": (2, 3),
+    "text in every row, and one or two more": (2, 3), "text and one or more others": (2, 3),
 }  # fmt: skip
 NAMES = ("text", "audio", "vision")
 
@@ -30,7 +31,7 @@ def test_a_system_takes_what_it_declares_and_nothing_else(name):
             for length in (1, 3):
                 fits = task in kind.tasks and count in MODALITIES[kind.modalities] and (length == 1 or kind.sequences)
                 arguments = {"modality": "text"} if name == "unimodal" else {}
-                rows = data(task, count, length)
+                rows = fitting(name, data(task, count, length))
                 if fits:
                     system = kind.for_data(rows, **arguments)
                     if system.stages and (task, length) == ("multiclass", 1):

@@ -17,13 +17,24 @@ from mmlib.models.saved import load, save
 from mmlib.names import DataError
 from mmlib.training.evaluate import predict
 from mmlib.training.fit import fit
+from tests.helpers.dialogues import fitting
 from tests.helpers.systems import (
     TINY_ADMC,
     TINY_ADN,
+    TINY_CLGSI,
+    TINY_CUBEMLP,
+    TINY_DLF,
+    TINY_EMT,
+    TINY_GCNET,
     TINY_M3CARE,
     TINY_MCTN,
+    TINY_MFMB,
+    TINY_MPLMM,
+    TINY_MULT,
+    TINY_SELF_MM,
     TINY_SHASPEC,
     TINY_SMCIR,
+    TINY_SMIL,
     TINY_TATE,
     TINY_TRANSM,
     TINY_UMDF,
@@ -44,7 +55,18 @@ CASES = {
     "tate": TINY_TATE,
     "transm": TINY_TRANSM,
     "mctn": TINY_MCTN,
+    "self_mm": TINY_SELF_MM,
+    "cubemlp": TINY_CUBEMLP | {"widths": [8, 4]},
+    "clgsi": TINY_CLGSI,
     "pmcmfl": {"d": 8},
+    "smil": TINY_SMIL,
+    "gcnet": TINY_GCNET,
+    "emt": TINY_EMT,
+    "dlf": TINY_DLF,
+    "mfmb": TINY_MFMB,
+    "mult": TINY_MULT,
+    "mplmm": TINY_MPLMM,
+    "tetfn": TINY_MULT,
     "prior": {},
     "coin": {},
     "all_zeros": {},
@@ -70,19 +92,24 @@ def test_every_model_has_a_case():
 
 @pytest.mark.parametrize("name", CASES)
 def test_raw_rows_get_the_predictions_of_standardised_rows(name, films, tmp_path):
+    films = fitting(name, films)
     data = films.standardised(2.0, per="modality" if name == "fill" else "dimension")
     system = trained(name, data)
     save(system, data, tmp_path / "model", {"map": 0.5})
     again = load(tmp_path / "model")
     test = films.rows("test")
     features = {m: x[test] for m, x in films.features.items()}
+    if system.needs_dialogues:  # a Dataset alone says where a row stands in one
+        with pytest.raises(DataError, match="it needs a Dataset with the columns group, order and speaker"):
+            again.predict(features)
+        features = replace(films, partial=True).subset(test, "test rows")
     expected = predict(system, data, "complete").logits.sigmoid()
     if system.stochastic:  # the noise of a row depends on its position in the data
         assert torch.equal(again.predict(features), load(tmp_path / "model").predict(features))
         return
     torch.testing.assert_close(again.predict(features), expected)
     assert again.card["metrics"] == {"map": 0.5} and again.card["label_names"] == list(films.label_names)
-    alone = {"text": features["text"][:, 0]}
+    alone = features.only("text") if system.needs_dialogues else {"text": features["text"][:, 0]}
     lacking = predict(system, data, "available(text)").logits.sigmoid()
     torch.testing.assert_close(again.predict(alone, batch_size=5), lacking)
 

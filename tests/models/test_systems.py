@@ -18,13 +18,24 @@ from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.names import DataError
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
+from tests.helpers.dialogues import fitting
 from tests.helpers.systems import (
     TINY_ADMC,
     TINY_ADN,
+    TINY_CLGSI,
+    TINY_CUBEMLP,
+    TINY_DLF,
+    TINY_EMT,
+    TINY_GCNET,
     TINY_M3CARE,
     TINY_MCTN,
+    TINY_MFMB,
+    TINY_MPLMM,
+    TINY_MULT,
+    TINY_SELF_MM,
     TINY_SHASPEC,
     TINY_SMCIR,
+    TINY_SMIL,
     TINY_TATE,
     TINY_TRANSM,
     TINY_UMDF,
@@ -94,11 +105,26 @@ VARIANTS["pmcmfl"] = [{"d": 8}, {"d": 8, "impute": "zeros"}]
 VARIANTS["tate"] = [TINY_TATE, TINY_TATE | {"guidance": False}]
 VARIANTS["transm"] = [TINY_TRANSM]
 VARIANTS["mctn"] = [TINY_MCTN]
+VARIANTS["smil"] = [TINY_SMIL]
+VARIANTS["gcnet"] = [TINY_GCNET]
+VARIANTS["emt"] = [TINY_EMT | changes for changes in ({}, {"dlfr": False}, {"dlfr": False, "dropout_modalities": True})]
+VARIANTS["dlf"] = [TINY_DLF, TINY_DLF | {"dropout_modalities": True}]
+VARIANTS["mfmb"] = [TINY_MFMB]
+VARIANTS["mult"] = [TINY_MULT, TINY_MULT | {"dropout_modalities": True}]
+VARIANTS["mplmm"] = [TINY_MPLMM]
+VARIANTS["tetfn"] = [TINY_MULT, TINY_MULT | {"dropout_modalities": True}]
+VARIANTS["self_mm"] = [TINY_SELF_MM, TINY_SELF_MM | {"dropout_modalities": True}]
+VARIANTS["cubemlp"] = [
+    TINY_CUBEMLP | changes
+    for changes in ({}, {"dropout_modalities": True}, {"lengths": [4, 2, 1], "widths": [6, 6, 3]})
+]
+VARIANTS["clgsi"] = [TINY_CLGSI, TINY_CLGSI | {"dropout_modalities": True}]
 VECTORS_ONLY = ("simc",)
 NEEDS_TEXT = ("smcir",)
 WITHOUT_TASK = (  # names of loss terms that no class weight enters
     "simulation", "feature", "logits", "reconstruction", "ADN", "imagination", "cycle", "invariance", "cmd", "shared",
-    "domain", "norm", "guidance", "tag", "translation", "back", "second", "contrast",
+    "domain", "norm", "guidance", "tag", "translation", "back", "second", "contrast", "generated", "attraction", "margin",
+    "orthogonality",
 )  # fmt: skip
 CASES = [(name, arguments) for name, variants in VARIANTS.items() for arguments in variants]
 LEARNED = [n for n, kind in MODELS.items() if kind.stages and kind.modalities != "one of them"]
@@ -118,8 +144,8 @@ def sequences():
 
 @pytest.fixture
 def films(name, vectors, sequences):
-    """Data for the system under test: sequences, or vectors if the system takes only vectors."""
-    return vectors if name in VECTORS_ONLY else sequences
+    """Data for the system under test: sequences, or vectors if it takes only vectors; in dialogues if it needs them."""
+    return fitting(name, vectors if name in VECTORS_ONLY else sequences)
 
 
 def ready(name, arguments, films):
@@ -287,7 +313,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_a_whole_one(name, share, fil
 def test_a_modality_without_information_is_at_chance(name):
     modalities = {"image": synthetic.Modality(8, blur=100.0), "text": synthetic.Modality(8, blur=0.3)}
     world = synthetic.draw("multiclass", modalities, prevalence={"a": 0.5, "b": 0.5}, latent=2, separation=3.0)
-    data = world.sample({"train": 400, "valid": 200, "test": 1000}, 0).standardised()
+    data = fitting(name, world.sample({"train": 400, "valid": 200, "test": 1000}, 0).standardised())
     system = MODELS[name].for_data(data, **VARIANTS[name][0])
     fit(system, data, "patterns", epochs=15, lr=2e-3, progress=False)
     assert evaluate(system, data, "available(text)")["accuracy"] > 0.9
@@ -302,7 +328,7 @@ def test_a_modality_without_information_is_at_chance(name):
 def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
     jaxtyping.config.update("jaxtyping_disable", False)  # though it is slow: every system meets every task here alone
     # Enough rows to have each of MIntRec's 20 intents in the training split.
-    data = synthetic.like(task, dim=6, length=5).sample({"train": 400, "valid": 40, "test": 60}, 0)
+    data = fitting(name, synthetic.like(task, dim=6, length=5).sample({"train": 400, "valid": 40, "test": 60}, 0))
     if data.task not in MODELS[name].tasks:
         with pytest.raises(DataError, match=f"not defined for {data.task}"):
             MODELS[name].for_data(data, **VARIANTS[name][0])
@@ -333,6 +359,7 @@ def test_class_weights_by_hand(intents, vectors):
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.stages])
 def test_class_weights_act_on_every_task_loss_and_on_no_other_term(name, intents):
+    intents = fitting(name, intents)
     view = intents.view("train")
     batch, without_task = view.batch(torch.arange(64)), WITHOUT_TASK
     for arguments in VARIANTS[name]:
@@ -357,7 +384,7 @@ def test_class_weights_act_on_every_task_loss_and_on_no_other_term(name, intents
 def test_the_absolute_error_replaces_the_squared_one_and_no_other_term(name):
     """Of SMCIR it always is the absolute one (Eq 27)."""
     data = synthetic.like("mosi", dim=6, length=5).sample({"train": 40, "valid": 8, "test": 8}, 0)
-    data = data if MODELS[name].modalities != "two" else data.only("text", "audio").pooled()
+    data = fitting(name, data if MODELS[name].modalities != "two" else data.only("text", "audio").pooled())
     batch = data.view("train").batch(torch.arange(40))
     system = ready(name, VARIANTS[name][0], data)
     for stage in system.stages:
