@@ -77,6 +77,7 @@ class MFMBNet(System):
                 f"the data have {', '.join(dims)}"
             )
         self.weight, self.rate = weight, rate
+        self.grid = self.grid if weight else {}
         shape = (d, heads, layers, dropout)
         self.input = nn.ModuleDict({m: nn.Linear(i, d) for m, i in dims.items()})
         self.trunk = nn.ModuleDict({m: TransformerEncoder(*shape) for m in dims})

@@ -19,6 +19,9 @@ paper or is free:
   frames        A modality is missing where no frame is observed. A lost frame of another one is a zero vector, as in MulT
   rest          sizes as in MulT; the paper has width 30, 5 heads and 5 layers. Dropout stays on in the frozen parts
   cost          a step of either stage costs as much as one of MulT; of single vectors a step of the second one twice as much
+
+impute='zeros' is the control, which is not in the paper: the same network with the signal and type prompts, in which a missing
+modality stays a sequence of zero vectors with positions ('generated': the method).
 """
 
 from dataclasses import replace
@@ -30,7 +33,7 @@ from torch.nn.functional import gelu
 
 from mmlib.data.dataset import Batch, View
 from mmlib.missing.patterns import all_patterns, availability, within
-from mmlib.models.base import Prediction, System
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.layers import resized
 from mmlib.models.mult import MulT, ResidualHead, Sequences, TemporalConvolution, embed
 from mmlib.names import DataError
@@ -41,7 +44,7 @@ Present = Bool[Tensor, "B M"]
 class MPLMM(System):
     """prompts: the length of a generative and of a missing-type prompt. rate: of the rows from which training hides modalities.
 
-    d, heads, layers, memory, kernel: as in MulT.
+    impute: 'generated' or 'zeros'. d, heads, layers, memory, kernel: as in MulT.
 
     Stages: 'pretrain' trains MulT on the complete rows; 'prompt' the prompts, new convolutions and a new head.
     """
@@ -63,6 +66,7 @@ class MPLMM(System):
         kernel: int = 3,
         prompts: int = 16,
         rate: float = 0.7,
+        impute: str = "generated",
         dropout: float = 0.1,
     ):
         super().__init__(dims, task, outputs)
@@ -70,7 +74,8 @@ class MPLMM(System):
             raise DataError(f"MPLMM is defined for two or more modalities, the data have {', '.join(dims)}")
         if not 0 <= rate <= 1:
             raise DataError(f"MPLMM: rate {rate!r} is outside 0..1")
-        self.rate = rate
+        check_options("MPLMM", impute=(impute, ("generated", "zeros")))
+        self.rate, self.zeros = rate, impute == "zeros"
         sizes = {"d": d, "heads": heads, "layers": layers, "memory": memory, "kernel": kernel, "dropout": dropout}
         self.pretrained = MulT(dims, task, outputs, **sizes)
         self.input = nn.ModuleDict({m: TemporalConvolution(i, d, kernel) for m, i in dims.items()})
@@ -92,7 +97,9 @@ class MPLMM(System):
         return self.head(trunk.remember({m: torch.cat((h, ends), 1) for m, h in H.items()}, steps))
 
     def complete(self, E: Sequences, present: Present) -> Sequences:
-        """The embeddings, in which a missing modality is made of its prompt and of what the row has."""
+        """The embeddings; a missing modality is made of its prompt and of what the row has. The control: as they are."""
+        if self.zeros:
+            return E
         made = {m: e.clone() for m, e in E.items()}
         for pattern in present.unique(dim=0):
             rows = (present == pattern).all(1).nonzero().flatten()
@@ -131,5 +138,6 @@ class MPLMM(System):
         self.pretrained.requires_grad_(stage == "pretrain")
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
-        first = stage == "pretrain"
-        return [p for name, p in self.named_parameters() if name.startswith("pretrained.") == first]
+        first, idle = stage == "pretrain", ("generative.", "map.", "fold.") if self.zeros else ()
+        named = [(name, p) for name, p in self.named_parameters() if not name.startswith(idle)]
+        return [p for name, p in named if name.startswith("pretrained.") == first]

@@ -24,6 +24,9 @@ the paper or is free:
   warm          Stage 'warm' is the task alone on complete rows, without noise and mixtures. The paper also trains the
                 modalities one by one before
   optimiser     that of `training.fit`; the rate of the inner step is fixed, in the paper it falls
+
+impute='zeros' is the control, which is not in the paper: the same network, initial weights, noise and inner step, with zeros in
+place of the representation of a mixture ('centroids': the method).
 """
 
 from collections.abc import Callable
@@ -36,7 +39,7 @@ from torch.func import functional_call
 
 from mmlib.data.dataset import Batch, View, frame_mean
 from mmlib.missing.patterns import all_patterns, availability
-from mmlib.models.base import Prediction, System
+from mmlib.models.base import Prediction, System, check_options
 from mmlib.models.hiding import random_subset
 from mmlib.models.layers import mlp
 from mmlib.names import DataError
@@ -48,7 +51,7 @@ Joint = Float[Tensor, "B h"]
 class SMIL(System):
     """d: width of a representation and of the joint hidden layer. centroids: of each modality. dropout: in the encoders.
 
-    inner: learning rate of the step on incomplete rows. weight: of the alignment.
+    inner: learning rate of the step on incomplete rows. weight: of the alignment. impute: 'centroids' or 'zeros'.
     """
 
     modalities = "two or more"
@@ -65,12 +68,14 @@ class SMIL(System):
         centroids: int = 10,
         inner: float = 1e-3,
         weight: float = 0.01,
+        impute: str = "centroids",
         dropout: float = 0.1,
     ):
         super().__init__(dims, task, outputs)
         if len(dims) < 2:
             raise DataError(f"SMIL is defined for two or more modalities, the data have {', '.join(dims)}")
-        self.inner, self.weight, M = inner, weight, len(dims)
+        check_options("SMIL", impute=(impute, ("centroids", "zeros")))
+        self.inner, self.weight, self.zeros, M = inner, weight, impute == "zeros", len(dims)
         self.encoders = nn.ModuleDict({m: mlp(i, d, d, dropout=dropout) for m, i in dims.items()})
         self.mixture = nn.ModuleDict({m: nn.Linear(M * d, centroids) for m in dims})
         self.regulariser = nn.Linear(d, d)
@@ -123,8 +128,10 @@ class SMIL(System):
         return torch.stack([self.encoders[m](frame_mean(batch.x[m], batch.observed[m])) for m in self.dims], 1)
 
     def complete(self, h: Codes, shown: Bool[Tensor, "B M"]) -> Joint:
-        """All representations side by side, those that are not shown from the mixtures of centroids."""
+        """All representations side by side, those that are not shown from the mixtures of centroids; the control: zeros."""
         known = h.masked_fill(~shown[..., None], 0).flatten(1)
+        if self.zeros:
+            return known
         made = [self.encoders[m](x) for m, x in self.mixtures(known).items()]
         return torch.where(shown[..., None], h, torch.stack(made, 1)).flatten(1)
 
@@ -168,7 +175,8 @@ class SMIL(System):
         return Prediction(logits, representation=hidden)
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
-        parts = (self.encoders, self.head) if stage == "warm" else (self,)
+        parts = [self.encoders, self.head] if stage == "warm" else [self.encoders, self.head, self.regulariser]
+        parts += [self.mixture] if stage == "main" and not self.zeros else []
         return [p for part in parts for p in part.parameters()]
 
 

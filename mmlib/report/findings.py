@@ -49,7 +49,8 @@ _OF_MAE = {
 }  # fmt: skip
 _READ = {"any views": "views may be equal", "corrected": "detector corrected"}
 _SEEDS = 5
-_PEERS = (*PEER_CONTROLS, "MCTN", "TransM")
+_COMPLETE = ("MulT", "Self-MM", "Self-MM w/o ULGM", "CubeMLP", "EMT", "TETFN", "TETFN w/o ULGM", "DLF", "CLGSI")
+_PEERS = (*PEER_CONTROLS, "MCTN", "TransM", *(f"{name} + dropout" for name in _COMPLETE))
 MIXED = "patterns(keep=text)"
 DETECTORS = {"as printed": "", "released code": "official", "corrected": "corrected"}
 _UNTRAINED = "untrained detector"

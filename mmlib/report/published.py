@@ -41,10 +41,11 @@ one view, modality dropout and no distillation. Where nothing is rebuilt, SMCIR 
 is ADMC on complete clips with generated features beside the real ones."""
 PEER_CONTROLS = {
     "AE": "AE, zeros", "CRA": "AE, zeros",
-    **{name: f"{name}, zeros" for name in ("MMIN", "IF-MMIN", "ShaSpec", "M3Care", "PmcmFL-central")},
-    "TATE": "TATE, w/o guidance",
+    **{name: f"{name}, zeros" for name in ("MMIN", "IF-MMIN", "ShaSpec", "M3Care", "PmcmFL-central", "SMIL", "MPLMM")},
+    "TATE": "TATE, w/o guidance", "GCNet": "GCNet, w/o reconstruction", "EMT-DLFR": "EMT + dropout",
+    "MFMB-Net": "MFMB-Net, w/o restoration",
 }  # fmt: skip
-"""A compared system of notebooks/compared.ipynb that imputes, or is guided by complete rows -> the same network without."""
+"""A compared system of notebooks/compared.ipynb that imputes, or learns from what it hid -> the same network without."""
 READINGS: Mapping[SystemName, tuple[SystemName, ...]] = {
     ("UMDF", ""): (("UMDF", ""), ("UMDF", "any views")),
     ("SMCIR", ""): (("SMCIR", ""), ("SMCIR", "corrected")),

@@ -107,6 +107,8 @@ CORPORA = {
 }  # fmt: skip
 """Our data sets by their name in data/results; the five folds of IEMOCAP are one."""
 COMPLETE = {corpus.complete for corpus in CORPORA.values()}
+PEER_FORMS = ("", "-central", " w/o ULGM")
+"""What our name of a compared system may have after the printed one: which form of it runs here."""
 
 
 def corpus(dataset: str) -> Corpus:
@@ -218,8 +220,10 @@ def with_peers(paper: str, rows: Rows) -> Rows:
     The peers' studies are data/results/compared_*.csv. Of SIM-C's the condition without holes gets its paper's name here.
     """
     peers = results("compared")
-    named = peers["method"].str.removesuffix("-central").isin(reported(paper)["method"])
-    peers = peers[named & (peers["variant"] == "")].merge(rows[["dataset", "features"]].drop_duplicates())
+    forms = [name + form for name in reported(paper)["method"].unique() for form in PEER_FORMS]
+    peers = peers[peers["method"].isin(forms) & (peers["variant"] == "")].merge(
+        rows[["dataset", "features"]].drop_duplicates()
+    )
     if paper == "simc":
         whole = {"complete": SIMC_CONFIGURATIONS[0]}
         peers = matched(peers.replace({"condition": whole, "protocol": whole}))

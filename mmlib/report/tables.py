@@ -13,6 +13,7 @@ from mmlib.report.rows import (
     AVERAGE,
     COMPLETE,
     CORPORA,
+    PEER_FORMS,
     MissingRows,
     Rows,
     SystemName,
@@ -138,7 +139,7 @@ def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
         return pd.DataFrame()
     lines += [line for s in spec.extra if s not in shown for line in block.measured(s, "ours, not in the table")]
     others = [name for name in block.printed.index if name not in spec.lines]
-    competitors = {n: s for n in others for s in ((n, ""), (f"{n}-central", "")) if s in block.systems}
+    competitors = {n: s for n in others for s in ((n + form, "") for form in PEER_FORMS) if s in block.systems}
     for name, system in competitors.items():
         lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
         lines += [*block.measured(system), *block.difference(system, name)]
