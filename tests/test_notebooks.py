@@ -73,19 +73,20 @@ def test_studies_name_parameters_that_exist(path, tmp_path, monkeypatch):
         ("umdf", "variants", ["CHANGES"]),
         ("smcir", "variants", ["CHANGES"]),
         ("admc", "variants", ["CHANGES"]),
-        ("compare", "methods", ["OF_PAPERS", "CHANGES"]),
-        ("compared", "methods", ["SYSTEMS"]),
+        ("compare", "methods", ["OF_PAPERS", "FOR_DROPOUT", "CHANGES"]),
+        ("compared", "methods", ["COMPLETE", "FORMS", "SYSTEMS"]),
     ],
 )
 def test_the_choices_of_a_parameter_are_the_systems_that_its_notebook_can_make(name, parameter, tables):
     path = runs.ROOT / "notebooks" / f"{name}.ipynb"
-    values = {"others": ["audio"], "DIFFUSION": {}, "WIDTH": {}, "d": 1, "layers": 1, "sampler_steps": 1}
+    values = {"others": ["audio"], "d": 1, "layers": 1, "sampler_steps": 1}
+    values |= dict.fromkeys(("DIFFUSION", "WIDTH", "MULT", "sizes_of_mult"), {})
     for cell in code(path):
         for node in ast.walk(ast.parse(cell.source)):
             target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
             if isinstance(node, (ast.Assign, ast.AugAssign)) and ast.unparse(target) in tables:
                 exec(ast.unparse(node), values)
-    systems = {key for table in tables for key in values[table]} - {""}
+    systems = {key for table in tables if table not in ("FORMS", "FOR_DROPOUT") for key in values[table]} - {""}
     (source,) = (cell.source for cell in code(path) if "parameters" in cell.metadata.get("tags", []))
     allowed = choices(source)[parameter]
     assert all(any(fnmatchcase(key, choice) for choice in allowed) for key in systems)
