@@ -18,7 +18,6 @@ from mmlib.data.checks import check_dataset, check_modalities, chunk_rows, field
 from mmlib.names import COLUMN_KINDS, SPLITS, DataError, suggest
 
 Mask = Mapping[str, Bool[Tensor, "n _"]]
-_PLACE = ("group", "order", "speaker")
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,11 +205,15 @@ class Dataset:
 
     @cached_property
     def places(self) -> Int[Tensor, "N 3"] | None:
-        """Dialogue, position in it and speaker of each row, as numbers; None without these three columns."""
-        if any(getattr(self, name) is None for name in _PLACE):
+        """Dialogue, position in it and speaker of each row, as numbers; None without the columns group and order.
+
+        Without the column speaker all rows have one speaker, as those of a monologue do.
+        """
+        if self.group is None or self.order is None:
             return None
-        dialogue, speaker = (np.unique(column, return_inverse=True)[1] for column in (self.group, self.speaker))
-        return torch.from_numpy(np.stack((dialogue, self.order, speaker), 1).astype(np.int64)).to(self.device)
+        speaker = np.zeros(len(self), int) if self.speaker is None else np.unique(self.speaker, return_inverse=True)[1]
+        numbers = np.stack((np.unique(self.group, return_inverse=True)[1], self.order, speaker), 1)
+        return torch.from_numpy(numbers.astype(np.int64)).to(self.device)
 
     def rows(self, split: str) -> Int[Tensor, "n"]:
         """Row numbers of a split, in file order. Raises DataError for an unknown split name, and a split without rows."""
@@ -484,14 +487,12 @@ class View:
         """The positions of the rows of each batch, in this order.
 
         dialogues: the rows of a dialogue come together, and a batch ends where the next dialogue would make it too large.
-        Raises DataError where that is asked of data without the columns group, order and speaker.
+        Raises DataError where that is asked of data without the columns group and order.
         """
         if not dialogues:
             return order.split(batch_size)
         if self.data.places is None:
-            raise DataError(
-                f"{self.data.where}: dialogues need the columns {', '.join(_PLACE)}; add them, see data/README.md"
-            )
+            raise DataError(f"{self.data.where}: dialogues need the columns group and order; see data/README.md")
         numbers, members, batches = self.data.places[self.rows[order], 0].tolist(), defaultdict(list), [[]]
         for position, number in zip(order.tolist(), numbers):
             members[number].append(position)

@@ -15,7 +15,7 @@ TRAITS = {
     "batch_dependent": "a prediction depends on the other rows of its batch",
     "stochastic": "a prediction draws random numbers",
     "hides_nothing": "training hides no modality itself: it learns from rows that the protocol leaves incomplete",
-    "needs_dialogues": "rows need group, order and speaker",
+    "needs_dialogues": "rows need the columns group and order",
     "needs_complete_rows": "training needs some rows that have every modality",
     "trained_per_pattern": "one model for each set of available modalities",
 }

@@ -92,7 +92,7 @@ class GCNet(System):
     ) -> Float[Tensor, "B d"]:
         """The sum of both graphs' outputs for each utterance."""
         if batch.place is None:
-            raise DataError("GCNet reads dialogues: it needs a Dataset with the columns group, order and speaker")
+            raise DataError("GCNet reads dialogues: it needs a Dataset with the columns group and order")
         dialogue, step, lengths = layout(batch.place[:, 0], batch.place[:, 1])
 
         def padded(v: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Saved:
         for training or not at all. NaN is missing, and so is a modality that is left out. observed: modality -> (n, T),
         True where a frame exists, in place of that rule.
         The noise of a stochastic system depends on the position of a row in X. A system of dialogues needs a Dataset with
-        the columns group, order and speaker, whose rows it reads all at once, whatever batch_size.
+        the columns group and order, whose rows it reads all at once, whatever batch_size.
 
         Raises DataError for an unknown modality, a wrong shape, NaN in part of a frame, or a row without any modality.
         """

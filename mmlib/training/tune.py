@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
-from mmlib import files, missing
+from mmlib import files, metrics, missing
 from mmlib.data.dataset import Dataset
-from mmlib.models.base import System
+from mmlib.models.base import System, task_loss
 from mmlib.training.checkpoint import Diverged
-from mmlib.training.evaluate import evaluate
+from mmlib.training.evaluate import predict
 from mmlib.training.fit import History, better, fit
 
 _OF_FIT = set(inspect.signature(fit).parameters)
@@ -79,7 +79,12 @@ def tune(
             return {"metric": "", "value": math.nan, "flags": "diverged", "steps": 0}
         value = history.best_score
         if judged is not None:
-            value = evaluate(system, data, judged, "valid", seed=trial_seed)[history.metric]
+            logits, target = (
+                predict(system, data, judged, "valid", seed=trial_seed).logits,
+                data.target[data.rows("valid")],
+            )
+            scores = {"loss": float(task_loss(logits, target.cpu(), data.task))} if history.metric == "loss" else None
+            value = (scores or metrics.score(data.task, logits, target))[history.metric]
         if not best or better(history.metric, value, best["value"]):
             best.update(number=number, value=value, made=(system, history))
         return {"metric": history.metric, "value": value, "flags": history.flagged, "steps": history.steps}

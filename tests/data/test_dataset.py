@@ -377,8 +377,9 @@ def test_batches_of_whole_dialogues():
     assert cut == [[3, 6, 0, 2, 5], [1, 4]]  # c and b fill the first batch, a does not fit
     assert [len(index) for index in view.cut(torch.arange(7), 2, dialogues=True)] == [3, 2, 2]  # no dialogue is cut
     assert view.batch(torch.tensor([6, 1])).select(torch.tensor([1])).place.tolist() == [[0, 1, 1]]
-    for column in ("group", "order", "speaker"):
+    assert in_dialogues(speaker=None).places[:, 2].tolist() == [0] * 7  # a monologue
+    for column in ("group", "order"):
         other = in_dialogues(**{column: None})
         assert other.places is None and other.view("train").batch(torch.arange(2)).place is None
-        with pytest.raises(DataError, match="dialogues need the columns group, order, speaker"):
+        with pytest.raises(DataError, match="dialogues need the columns group and order"):
             other.view("train").cut(torch.arange(7), 4, dialogues=True)

@@ -100,7 +100,7 @@ def test_raw_rows_get_the_predictions_of_standardised_rows(name, films, tmp_path
     test = films.rows("test")
     features = {m: x[test] for m, x in films.features.items()}
     if system.needs_dialogues:  # a Dataset alone says where a row stands in one
-        with pytest.raises(DataError, match="it needs a Dataset with the columns group, order and speaker"):
+        with pytest.raises(DataError, match="it needs a Dataset with the columns group and order"):
             again.predict(features)
         features = replace(films, partial=True).subset(test, "test rows")
     expected = predict(system, data, "complete").logits.sigmoid()

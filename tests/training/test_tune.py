@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from mmlib import synthetic
 from mmlib.models.catalogue import MODELS
 from mmlib.training.checkpoint import Diverged
-from mmlib.training.evaluate import evaluate
+from mmlib.training.evaluate import evaluate, predict
 from mmlib.training.fit import fit
 from mmlib.training.tune import candidates, tune
 
@@ -66,6 +67,15 @@ def test_the_trial_of_the_same_seed_is_not_trained_again(films, monkeypatch):
     monkeypatch.setattr(module, "fit", lambda *a, **k: seeds.append(k["seed"]) or fit(*a, **k))
     tuned(films)
     assert seeds == [0] * 4
+
+
+def test_trials_are_compared_by_the_loss_where_it_stops_training(films):
+    """Yes/no problems are stopped by their loss, which is no metric."""
+    films = replace(films, task="multibinary")
+    result = tuned(films, grid={"lr": [3e-3]}, trials=1, judged="patterns")
+    logits, target = predict(result.system, films, "patterns", "valid").logits, films.target[films.rows("valid")]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    assert result.trials["metric"].tolist() == ["loss"] and result.trials["value"][0] == pytest.approx(float(loss))
 
 
 def test_every_system_has_the_same_number_of_trials():
