@@ -79,7 +79,7 @@ def test_studies_name_parameters_that_exist(path, tmp_path, monkeypatch):
 )
 def test_the_choices_of_a_parameter_are_the_systems_that_its_notebook_can_make(name, parameter, tables):
     path = runs.ROOT / "notebooks" / f"{name}.ipynb"
-    values = {"others": ["audio"], "d": 1, "layers": 1, "sampler_steps": 1}
+    values = {"others": ["audio"], "d": 1, "layers": 1, "length": 1, "sampler_steps": 1}
     values |= dict.fromkeys(("DIFFUSION", "WIDTH", "MULT", "sizes_of_mult"), {})
     for cell in code(path):
         for node in ast.walk(ast.parse(cell.source)):

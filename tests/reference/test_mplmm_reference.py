@@ -10,10 +10,10 @@ from mmlib.models.mplmm import MPLMM
 from mmlib.names import DataError
 from mmlib.training.fit import fit
 from tests.helpers.clips import SHAPES, batch_of
+from tests.helpers.mult import HEADS, LAYERS, MEMORY, SIZES, randomised, slow_logits, weights_of
 from tests.helpers.weights import renamed, trunk_weights
 from tests.reference import mplmm as slow
 from tests.reference import mult
-from tests.reference.test_mult_reference import HEADS, LAYERS, MEMORY, SIZES, randomised, slow_logits, weights_of
 from tests.reference.umdf import task_loss
 
 

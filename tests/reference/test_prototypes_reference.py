@@ -12,9 +12,7 @@ from mmlib.models import pmcmfl
 from mmlib.models.pmcmfl import PmcmFL
 from mmlib.names import DataError
 from mmlib.training import fit
-from tests.reference import prototypes as reference
-from tests.reference.imputers import mlp
-from tests.reference.test_imputers_reference import (
+from tests.helpers.pairs import (
     CLOSE,
     DIMS,
     DOUBLE,
@@ -26,6 +24,8 @@ from tests.reference.test_imputers_reference import (
     features,
     layers,
 )
+from tests.reference import prototypes as reference
+from tests.reference.imputers import mlp
 
 C, D = 4, 5  # the last class has no row with all modalities
 

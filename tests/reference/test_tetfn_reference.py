@@ -10,9 +10,9 @@ from mmlib import synthetic
 from mmlib.models.tetfn import TETFN
 from mmlib.names import DataError
 from tests.helpers.clips import PRESENT, SHAPES, batch_of
+from tests.helpers.mult import HEADS, LAYERS, MEMORY, SIZES, randomised
 from tests.helpers.weights import crossmodal, renamed, trunk_weights
 from tests.reference import tetfn as slow
-from tests.reference.test_mult_reference import HEADS, LAYERS, MEMORY, SIZES, randomised
 
 DEPTHS = (LAYERS, MEMORY, HEADS)
 

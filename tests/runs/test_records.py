@@ -97,7 +97,7 @@ def test_trials_and_flags_of_a_training_reach_the_rows(data, tmp_path):
     assert record.frame.set_index("method")["flags"].to_dict() == {"zero fill": result.history.flagged, "prior": ""}
     assert "limit" in result.history.flagged, "one epoch is the last tenth of one epoch"
     assert sorted(record.trials["role"]) == ["chosen", "trial"] and set(record.trials["seed"]) == {3}
-    assert set(record.trials["condition"]) == {f"validation, decay=none, lr={lr}" for lr in ("0.001", "0.01")}
+    assert set(record.trials["condition"]) == {f"validation, lr={lr}, decay=none" for lr in ("0.001", "0.01")}
     rows = json.loads(record.write().read_text())["rows"]
     assert len(rows) == 4 and rows[2]["flags"] == result.history.flagged
 
