@@ -217,12 +217,13 @@ def matched(rows: Rows) -> Rows:
 def with_peers(paper: str, rows: Rows) -> Rows:
     """These rows of a paper, and below them those of the systems with which it compares, on the same data and features.
 
+    `data`, the fingerprint of what was trained on, must be equal, too: another scaling of the same features is another budget.
     The peers' studies are data/results/compared_*.csv. Of SIM-C's the condition without holes gets its paper's name here.
     """
     peers = results("compared")
     forms = [name + form for name in reported(paper)["method"].unique() for form in PEER_FORMS]
     peers = peers[peers["method"].isin(forms) & (peers["variant"] == "")].merge(
-        rows[["dataset", "features"]].drop_duplicates()
+        rows[["dataset", "features", "data"]].drop_duplicates()
     )
     if paper == "simc":
         whole = {"complete": SIMC_CONFIGURATIONS[0]}

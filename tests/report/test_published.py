@@ -216,9 +216,10 @@ def test_a_compared_system_stands_beside_its_printed_row(tmp_path):
     assert shown.loc[("MMIN", "difference"), "text"] == f"{50 - float(as_printed):+.1f}"
 
 
-def test_a_compared_system_on_other_features_is_not_shown(tmp_path):
+@pytest.mark.parametrize("other", [{"features": "others, standardised"}, {"data": "another scaling"}])
+def test_a_compared_system_on_other_features_is_not_shown(tmp_path, other):
     def write_other(folder):
-        made.write_peers(folder, "admc", "iemocap", {"MMIN": 0.5}, features="others, standardised")
+        made.write_peers(folder, "admc", "iemocap", {"MMIN": 0.5}, **other)
 
     with made.read_from(tmp_path, write_other):
         shown = frame({("admc", "1"): compare_table("admc", "1")}, ("admc", "1"), "admc_iemocap.yaml", "UA in %")
