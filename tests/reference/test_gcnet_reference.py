@@ -122,7 +122,7 @@ def test_the_reconstruction_reads_no_hidden_feature(monkeypatch):
 
 def test_what_it_does_not_take():
     system, batch, _ = prepared("multiclass")
-    with pytest.raises(DataError, match="GCNet reads dialogues: it needs a Dataset with the columns group, order and"):
+    with pytest.raises(DataError, match="GCNet reads dialogues: it needs a Dataset with the columns group and order"):
         system.predict(replace(batch, place=None))
     with pytest.raises(DataError, match="two or more modalities, the data have text"):
         GCNet({"text": 3}, "multiclass", 3)
