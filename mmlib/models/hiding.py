@@ -27,7 +27,11 @@ def subset_of_random_size(present: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:
 
 def with_random_subset(patterns: Bool[Tensor, "P M"], batch: Batch) -> Batch:
     """The rows of a batch, each with one of the sets that it has, by the law of `random_subset`."""
-    shown = random_subset(patterns, availability(batch.observed))
+    return showing(batch, random_subset(patterns, availability(batch.observed)))
+
+
+def showing(batch: Batch, shown: Bool[Tensor, "B M"]) -> Batch:
+    """The rows of a batch, each with no more than these modalities."""
     return replace(batch, observed={m: f & shown[:, [i]] for i, (m, f) in enumerate(batch.observed.items())})
 
 

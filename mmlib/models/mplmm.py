@@ -24,8 +24,6 @@ impute='zeros' is the control, which is not in the paper: the same network with 
 modality stays a sequence of zero vectors with positions ('generated': the method).
 """
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
@@ -34,6 +32,7 @@ from torch.nn.functional import gelu
 from mmlib.data.dataset import Batch, View
 from mmlib.missing.patterns import all_patterns, availability, within
 from mmlib.models.base import Prediction, System, check_options
+from mmlib.models.hiding import showing
 from mmlib.models.layers import resized
 from mmlib.models.mult import MulT, ResidualHead, Sequences, TemporalConvolution, embed
 from mmlib.names import DataError
@@ -123,8 +122,7 @@ class MPLMM(System):
         smaller = within(self.patterns, present) & (self.patterns != present[:, None]).any(2)  # (B, P)
         chosen = torch.rand(smaller.shape, device=present.device).masked_fill(~smaller, -1).argmax(1)
         hides = (torch.rand(len(present), device=present.device) < self.rate) & smaller.any(1)
-        shown = torch.where(hides[:, None], self.patterns[chosen], present)
-        return replace(batch, observed={m: f & shown[:, [i]] for i, (m, f) in enumerate(batch.observed.items())})
+        return showing(batch, torch.where(hides[:, None], self.patterns[chosen], present))
 
     def predict_in(self, stage: str, batch: Batch) -> Prediction:
         return self.pretrained.predict(batch) if stage == "pretrain" else self.predict(batch)

@@ -284,7 +284,7 @@ class UMDF(System):
         a, b = u.argmax(2)
         other = u[1].scatter(1, a[:, None], -1).argmax(1)  # the choice of b among the patterns that a has not
         other = torch.where(allowed.sum(1) > 1, other, a)
-        frames_a, frames_b = self._lose_frames(batch.observed), self._lose_frames(batch.observed)
+        frames_a, frames_b = lose_frames(batch.observed, self.p_max), lose_frames(batch.observed, self.p_max)
         view_a, view_b, view_other = (
             {m: f & self.patterns[pattern, i, None] for i, (m, f) in enumerate(frames.items())}
             for frames, pattern in ((frames_a, a), (frames_b, b), (frames_b, other))
@@ -293,9 +293,6 @@ class UMDF(System):
             return view_a, view_a if self.single else view_b
         equal = torch.stack([(view_a[m] == view_b[m]).all(1) for m in view_a]).all(0)[:, None]
         return view_a, {m: torch.where(equal, view_other[m], view_b[m]) for m in view_b}
-
-    def _lose_frames(self, observed: Observed) -> Observed:
-        return lose_frames(observed, self.p_max)
 
     def feature_distillation(self, h_a: Float[Tensor, "B h"], h_b: Float[Tensor, "B h"]) -> Float[Tensor, ""]:
         """Eq 3: L_fea = MMD^2(h_a, h_b); 'paired': the mean squared difference between the two views of each row."""
