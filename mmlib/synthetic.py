@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from mmlib.corpora import IEMOCAP_EMOTIONS, MINTREC_INTENTS, MMIMDB_FILMS, MMIMDB_GENRES
@@ -193,7 +193,7 @@ def draw(
         w = torch.nn.functional.normalize(w.sign() if even else w, dim=1)
         b = torch.zeros(len(labels), dtype=torch.float64)
         if prevalence is not None:
-            b = torch.from_numpy(norm.ppf(list(prevalence.values()))) * math.sqrt(1 + sigma**2)
+            b = torch.from_numpy(ndtri(list(prevalence.values()))) * math.sqrt(1 + sigma**2)
     return World(name, task, labels, dict(modalities), A, B, means, share, w, b, sigma, scale, aligned)
 
 

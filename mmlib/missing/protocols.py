@@ -39,7 +39,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
@@ -360,6 +359,8 @@ class Dependent(Protocol):
             raise self._error(data, f"no training row has {self.modality!r} and another modality")
         lost = np.zeros(len(rows), bool)
         if self.rate > 0:
+            from scipy.optimize import brentq  # half a second that no other protocol needs
+
             bias = brentq(lambda b: expit(self.strength * score[train] + b).mean() - self.rate, -1e3, 1e3)
             probability = expit(self.strength * score[rows.numpy()] + bias)
             lost = can_lose[rows.numpy()] & (draw.uniform("dependent", self.modality) < probability)

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from mmlib import files, show
+from mmlib import files
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
 from mmlib.runs.records import ROOT, TEST, collect, save
@@ -173,6 +173,8 @@ def _pairs(option: str, texts: list[str], read: Callable[[str], Any]) -> dict[st
 
 
 def _failed(failures: list[Outcome], out: Path) -> None:
+    from mmlib import show  # matplotlib and more, for a call that ends well in vain
+
     rows = [{"run": f.run, "cell": str(f.cell or ""), "error": f.error} for f in failures]
     print("\n" + show.table(pd.DataFrame(rows).set_index("run"), "Failed").data)
     print(f"\n{out}/<run>/{NOTEBOOK} shows how far each run came, {LOG} beside it has its messages.\n")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,9 @@ from mmlib.data.dataset import Dataset
 from mmlib.runs.errors import RunError
 from mmlib.runs.parameters import parameters_of
 from mmlib.runs.versions import check_kernel
-from mmlib.training.tune import Tuned
+
+if TYPE_CHECKING:  # every process of a study imports this module, and none but a kernel trains
+    import mmlib.training.tune
 
 ROOT = files.home()
 RECORD = "record.json"
@@ -151,7 +153,7 @@ class Record:
                 self._replicates[len(self.rows)] = replicates[metric] - value
             self.rows.append({**row, "metric": metric, "value": value})
 
-    def tuned(self, result: Tuned, **labels: Any) -> None:
+    def tuned(self, result: "mmlib.training.tune.Tuned", **labels: Any) -> None:
         """The trials of a system as rows, judged on validation, and the flags of its training; labels as for `add`."""
         for trial in result.trials.to_dict("records"):
             role, condition = CHOSEN if trial["chosen"] else TRIAL, f"validation, {trial['settings']}"
