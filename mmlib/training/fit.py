@@ -314,10 +314,10 @@ class _Run:
         target = self.data.target[self.data.rows("valid")].cpu()[rows]
         if self.history.metric == "loss":
             return float(task_loss(logits[rows], target, self.data.task))
-        scores = metrics.score(self.data.task, logits[rows], target)
-        if self.history.metric not in scores:
-            raise TrainingError(f"monitor {self.history.metric!r} is not one of loss, {', '.join(scores)}")
-        return scores[self.history.metric]
+        measures = metrics.measures(self.data.task, logits[rows], target)
+        if self.history.metric not in measures:
+            raise TrainingError(f"monitor {self.history.metric!r} is not one of loss, {', '.join(measures)}")
+        return float(measures[self.history.metric]())
 
     def _check_finite(self, stage: str, view: View, batches: tuple[Tensor, ...]) -> None:
         bad = (~self.log[: self.step].isfinite()).nonzero()

@@ -252,7 +252,7 @@ def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "arguments"), [(n, a) for n, a in LEARNING if a in VARIANTS[n][:2]])
+@pytest.mark.parametrize(("name", "arguments"), [(n, a) for n, a in LEARNING if a == VARIANTS[n][0]])
 def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     system = MODELS[name].for_data(films, **arguments)
     prior = ready("prior", {}, films)
@@ -334,7 +334,7 @@ def test_systems_for_any_modalities_take_every_task_and_sequences(task, name):
             MODELS[name].for_data(data, **VARIANTS[name][0])
         return
     system = MODELS[name].for_data(data, **VARIANTS[name][0])
-    fit(system, data, "patterns", epochs=2, progress=False)
+    fit(system, data, "patterns", epochs=1, batch_size=100, progress=False)
     scores = evaluate(system, data, "rate(0.5)")
     assert metrics.PRIMARY[data.task] in scores
 
