@@ -272,9 +272,8 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("share", [0.3, 0.8])
 @pytest.mark.parametrize("name", LEARNED)
-def test_a_killed_run_ends_with_the_same_weights_as_a_whole_one(name, share, films, tmp_path, monkeypatch):
+def test_a_killed_run_ends_with_the_same_weights_as_a_whole_one(name, films, tmp_path, monkeypatch):
     """What `fit` must find again are parameters and buffers; a system with any other state ends elsewhere."""
     monkeypatch.setattr("mmlib.training.checkpoint.SECONDS", 0.0)  # a checkpoint after every step
 
@@ -299,10 +298,11 @@ def test_a_killed_run_ends_with_the_same_weights_as_a_whole_one(name, share, fil
     whole = new()
     counted = Counted(whole, math.inf)
     expected = run(whole)
-    killed = new()
-    Counted(killed, int(share * counted.count))
-    with pytest.raises(Stop):
-        run(killed, tmp_path)
+    for share in (0.3, 0.8):  # of the same run, which is killed twice
+        killed = new()
+        Counted(killed, int(share * counted.count) - int(0.3 * counted.count) * (share == 0.8))
+        with pytest.raises(Stop):
+            run(killed, tmp_path)
     again = run(new(), tmp_path)
     assert list(again) == list(expected)
     assert all(torch.equal(again[key], value) for key, value in expected.items())
@@ -313,9 +313,9 @@ def test_a_killed_run_ends_with_the_same_weights_as_a_whole_one(name, share, fil
 def test_a_modality_without_information_is_at_chance(name):
     modalities = {"image": synthetic.Modality(8, blur=100.0), "text": synthetic.Modality(8, blur=0.3)}
     world = synthetic.draw("multiclass", modalities, prevalence={"a": 0.5, "b": 0.5}, latent=2, separation=3.0)
-    data = fitting(name, world.sample({"train": 400, "valid": 200, "test": 1000}, 0).standardised())
+    data = fitting(name, world.sample({"train": 300, "valid": 100, "test": 500}, 0).standardised())
     system = MODELS[name].for_data(data, **VARIANTS[name][0])
-    fit(system, data, "patterns", epochs=15, lr=2e-3, progress=False)
+    fit(system, data, "patterns", epochs=10, lr=4e-3, progress=False)
     assert evaluate(system, data, "available(text)")["accuracy"] > 0.9
     assert 0.4 < evaluate(system, data, "available(image)")["accuracy"] < 0.6
     oracle = Oracle(world)
