@@ -47,18 +47,14 @@ def score(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: floa
 
     Raises ValueError for an unknown task, an empty set, shapes that do not fit the task and logits that are not finite.
     """
-    logits, target = logits.detach().cpu(), target.detach().cpu()
     values = {name: float(value()) for name, value in measures(task, logits, target, neutral).items()}
-    return Scores(values, task, logits, target)
+    return Scores(values, task, logits.detach().cpu(), target.detach().cpu())
 
 
 def measures(task: str, logits: Float[Tensor, "N C"], target: Tensor, neutral: float = 0.0) -> Measures:
-    """The metrics of `score`, each as a function that computes it: all of them take many times as long as one.
-
-    Arguments and errors as of `score`; tensors on the CPU.
-    """
+    """The metrics of `score`, each a function, for one takes a fraction of the time of all. Arguments and errors: as there."""
     _check(task, logits, target)
-    logits = logits.detach()
+    logits, target = logits.detach().cpu(), target.detach().cpu()
     if task == "regression":
         return _regression(logits.squeeze(1), target, neutral)
     if task == "multiclass":

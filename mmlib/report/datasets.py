@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from mmlib.report.headroom import headroom
-from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, not_run
+from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, TITLES, not_run
 from mmlib.report.rows import (
     CORPORA,
     FOLDS,
@@ -100,6 +100,25 @@ def trial_table(paper: str) -> pd.DataFrame:
         return pd.DataFrame.from_dict(lines, orient="index").rename_axis("system")
 
     return _stacked(paper, of, last=["flags"])
+
+
+def at_the_ends() -> pd.DataFrame:
+    """Per data set and paper: how many systems chose the smallest, the largest, or another of the learning rates tried.
+
+    A choice at an end of the grid says that a rate outside it may be better.
+    """
+    lines = {}
+    for paper in (*DATASETS, "compared"):
+        rows = trials(paper)
+        rate = rows["condition"].str.extract(r"\blr=([\d.e-]+)", expand=False).astype(float)
+        for dataset, part in rows.assign(rate=rate).dropna(subset=["rate"]).groupby("dataset", sort=False):
+            chosen = part.loc[part["role"] == "chosen"].drop_duplicates(["method", "variant", "protocol"])["rate"]
+            low, high = part["rate"].min(), part["rate"].max()
+            place = {"smallest": (chosen == low).sum(), "largest": (chosen == high).sum()}
+            tried = ", ".join(f"{r:g}" for r in sorted(part["rate"].unique()))
+            inside = len(chosen) - sum(place.values())
+            lines[TITLES.get(paper, "compared"), dataset] = {"rates": tried, **place, "between": inside}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(["paper", "data set"])
 
 
 def _flags(rows: Rows) -> str:

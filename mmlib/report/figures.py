@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from mmlib import files
 from mmlib.report.findings import DETECTORS, detected_on, detection, generated, simc_cells
-from mmlib.report.published import EMOTIONS, not_run
+from mmlib.report.published import DROPOUT, EMOTIONS, FRAME_DROPOUT, not_run
 from mmlib.report.rows import ROOT, MissingRows, Rows, SystemName, by_seed, conditions_like, results, score, unflagged
 from mmlib.show import curves, maps, theme
 
@@ -40,13 +40,14 @@ _STYLES = {  # apart in marker or dashes, too: for the colour-blind and for prin
     ("UMDF", "w/o MCIM"): {"color": theme.PALETTE[3], "marker": "v"},
     ("UMDF", "w/o DFIM"): {"color": theme.PALETTE[4], "marker": "D"},
     ("zero fill", ""): {**_GREY, "ls": (0, (5, 2))},
-    ("zero fill + modality dropout", ""): {**_GREY, "ls": (0, (4, 1.5, 1, 1.5))},
+    (DROPOUT, ""): {**_GREY, "ls": (0, (4, 1.5, 1, 1.5))},
+    (FRAME_DROPOUT, ""): {**_GREY, "ls": (0, (6, 1.5, 1, 1.5, 1, 1.5))},
     ("prior", ""): {**_GREY, "ls": (0, (1, 1.5))},
     ("oracle", ""): {"color": "black", "lw": 0.8, "zorder": 1.9},
 }
 _UMDF, _CONTROL, *_ABLATIONS = [system for system in _STYLES if system[0] == "UMDF"]
 _PRIOR, _ORACLE = ("prior", ""), ("oracle", "")
-_BASELINES = [("zero fill", ""), ("zero fill + modality dropout", ""), _PRIOR]
+_BASELINES = [("zero fill", ""), (DROPOUT, ""), (FRAME_DROPOUT, ""), _PRIOR]
 _WORDS = {"mosi_words": "(a) MOSI, static words", "mosi_mpnet": "(b) MOSI, hidden after encoding"}
 SETS = {
     "smcir_fig3": {"mmmo": "(a) ICT-MMMO", "synthetic reviews": "(b) synthetic"},
@@ -82,9 +83,10 @@ def simc_fig1(points: pd.DataFrame) -> Figure:
 def smcir_fig2(points: pd.DataFrame) -> Figure:
     """SMCIR, Figure 2: predicted against true sentiment of test clips, a line for each method, a column for each condition.
 
-    points: columns as of `show.agreement_points`. Colour is the true value, -3 to 3; the dashed line is a perfect
-    prediction. In each panel: mean absolute error and slope of the least-squares line. Differs: the methods (SMCIR as
-    printed and corrected, zero fill with modality dropout) and the features (`mosi_bclstm`, one vector per modality).
+    points: columns as of `show.agreement_points`. Colour is the true value; the dashed line is a perfect prediction. In each
+    panel: mean absolute error and slope of the least-squares line. Differs: the methods (SMCIR as printed and corrected, zero
+    fill with modality dropout) and the clips, which are synthetic reviews of study smcir_synthetic: data on which audio and
+    vision matter given the text.
     """
     theme.require_columns(points, ["system", "condition", "truth", "prediction"], "figures.smcir_fig2")
     systems, conditions = (list(dict.fromkeys(points[column])) for column in ("system", "condition"))
@@ -99,7 +101,7 @@ def smcir_fig2(points: pd.DataFrame) -> Figure:
     for condition, top, bottom in zip(conditions, panels[0], panels[-1], strict=True):
         title = f"available: {condition.strip('()')}"
         top.annotate(title, (0.5, 1), (0, 14), "axes fraction", "offset points", ha="center")
-        bottom.set(xlabel="true value", xticks=range(-3, 4), yticks=range(-3, 4))
+        bottom.set(xlabel="true value", xticks=range(-4, 5, 2), yticks=range(-4, 5, 2))
     return figure
 
 
@@ -182,7 +184,7 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
     rows: of `results("umdf")`. Differs: static words (a); contextual tokens that are hidden after encoding (b), which tell
     of their hidden neighbours; two baselines are drawn, too.
     """
-    systems, sets = [_UMDF, *_ABLATIONS, *_BASELINES[:2]], SETS["umdf_fig5"]
+    systems, sets = [_UMDF, *_ABLATIONS, *_BASELINES[:3]], SETS["umdf_fig5"]
     figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
         for panel, metric in zip(column, ("mae", "f1_non0"), strict=True):

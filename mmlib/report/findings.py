@@ -4,18 +4,20 @@ Every sentence that compares is made from the interval that it states: the side 
 that it contains. Data sets without a vote (`mmlib.report.needs`) and flagged rows are left out.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import pandas as pd
 
-from mmlib import corpora
+from mmlib import corpora, missing
 from mmlib.models.simc import SIMC_CONFIGURATIONS
+from mmlib.report.claims import umdf
 from mmlib.report.claims.verdicts import MARGIN, SCOPES, best_trivial, compare, reading
 from mmlib.report.intervals import Difference
 from mmlib.report.needs import CLEAN, FRAMES, HEADROOM, JUDGED_FRAMES, STATIC, Need
-from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, OWN, PEER_CONTROLS, TITLES, not_run
+from mmlib.report.published import CONTROLS, DATASETS, DROPOUT, FRAME_DROPOUT, OWN, PEER_CONTROLS, TITLES, not_run
 from mmlib.report.rows import (
     CORPORA,
     FOLDS,
@@ -26,6 +28,7 @@ from mmlib.report.rows import (
     matched,
     missing_conditions,
     printed_cells,
+    reported,
     results,
     score,
     trained_complete,
@@ -35,25 +38,40 @@ from mmlib.report.rows import (
 SHORT = {
     "mmimdb_subset": "films, MovieLens genres", "mmimdb_genres": "films, IMDb genres", "sarcasm": "posts",
     "synthetic mmimdb": "synthetic films", "mosi_words": "MOSI, static words", "mosi_mpnet": "MOSI, contextual tokens",
-    "mosi_bclstm": "MOSI, vectors", "iemocap, one vs rest": "IEMOCAP, vectors", "synthetic reviews": "synthetic clips",
+    "mosi_bclstm": "MOSI, vectors", "iemocap, one vs rest": "IEMOCAP, vectors", "synthetic reviews": "synthetic reviews",
     "iemocap": "IEMOCAP", FOLDS: "IEMOCAP, five folds", "iemocap, binary": "IEMOCAP, two classes", "avdigits": "digits",
-    "mintrec_mpnet": "MIntRec, text alone", "mmmo": "film reviews", "iemocap_mpnet": "IEMOCAP",
-    "synthetic iemocap": "synthetic clips",
+    "mintrec_mpnet": "MIntRec, text alone", "mmmo": "film reviews", "iemocap_mpnet": "IEMOCAP, MPNet",
+    "synthetic iemocap": "synthetic emotions",
 }  # fmt: skip
 """Our data sets in a sentence."""
-_METRICS = {"f1_micro": "micro-F1", "ua": "UA", "f1_mean": "mean F1", "accuracy": "accuracy"}
-_IN_POINTS = {"up": "adds", "down": "costs", "small": "has no effect larger than", "open": "is undecided: at most"}
+_METRICS = {
+    "f1_micro": "micro-F1", "f1_samples": "F-samples", "map": "mAP", "ua": "UA", "f1_mean": "mean F1", "accuracy": "accuracy",
+}  # fmt: skip
+_IN_POINTS = {"up": "adds", "down": "costs", "small": "has no effect larger than", "open": "is undecided, from"}
 _OF_MAE = {
     "up": "lowers MAE by", "down": "raises MAE by", "small": "changes MAE by no more than",
-    "open": "is undecided: MAE changes by at most",
+    "open": "is undecided, with a change of MAE from",
 }  # fmt: skip
-_READ = {"any views": "views may be equal", "corrected": "detector corrected"}
+_READ = {"any views": "views may be equal", "corrected": "with our corrections", "two_stage": "in two stages"}
 _SEEDS = 5
 _COMPLETE = ("MulT", "Self-MM", "Self-MM w/o ULGM", "CubeMLP", "EMT", "TETFN", "TETFN w/o ULGM", "DLF", "CLGSI")
 _PEERS = (*PEER_CONTROLS, "MCTN", "TransM", *(f"{name} + dropout" for name in _COMPLETE))
 MIXED = "patterns(keep=text)"
 DETECTORS = {"as printed": "", "released code": "official", "corrected": "corrected"}
 _UNTRAINED = "untrained detector"
+_AS_IS = {"complete rows": lambda rows: rows}
+_TRAINED = {"simc": {"the condition of the test": matched, "complete rows": trained_complete}}
+_COMPARED_IN = {
+    "simc": ("f1_micro", "f1_samples", "map"), "umdf": ("mae", "f1_non0", "f1_mean"), "admc": ("ua", "accuracy", "mae"),
+    "smcir": ("mae", "corr", "f1_non0", "ua"),
+}  # fmt: skip
+_RIVALS: Mapping[str, Mapping[str, SystemName | None]] = {
+    "simc": {"SIM-C over zeros in the same network": CONTROLS[OWN["simc"]], "SIM-C over the best trivial row": None},
+    "umdf": {"UMDF over one view": CONTROLS[OWN["umdf"]], f"UMDF over {DROPOUT}": (DROPOUT, "")},
+    "admc": {"ADMC over zeros for what ADN generates": CONTROLS[OWN["admc"]], "ADMC over joint training": ("ADMC", "w/o ITFN"),
+             "ADMC over the best trivial row": None},
+    "smcir": {"SMCIR over zeros for what CMCG generates": CONTROLS[OWN["smcir"]], "SMCIR over the best trivial row": None},
+}  # fmt: skip
 
 
 def findings() -> pd.DataFrame:
@@ -117,6 +135,29 @@ def gains(
     return Gains(found, without, read)
 
 
+def comparisons() -> pd.DataFrame:
+    """The gains behind `findings`, one per line, in every metric that the paper prints or that chose the settings.
+
+    Columns, all text: paper, method, over, trained, data, metric, gain with its interval, seeds, reads.
+    """
+    lines = []
+    for paper, rivals in _RIVALS.items():
+        rows = results(paper)
+        for (over, rival), (trained, scope) in itertools.product(rivals.items(), _TRAINED.get(paper, _AS_IS).items()):
+            for dataset, metric in itertools.product(DATASETS[paper], _COMPARED_IN[paper]):
+                if metric not in set(rows.loc[rows["dataset"] == dataset, "metric"]):
+                    continue
+                found = gains(paper, rival, [HEADROOM, CLEAN], [dataset], scope, metric)
+                for name, gain in found.of.items():
+                    reads = {1: "better", -1: "worse", 0: "no larger effect" if _kind(gain) == "small" else "undecided"}
+                    lines.append(
+                        (TITLES[paper], over, trained, SHORT[name], found.read.get(name, "as printed"), str(gain),
+                         str(gain.seeds), reads[gain.side])
+                    )  # fmt: skip
+    columns = ["paper", "compared", "trained on", "data", "reading", "gain", "seeds", "verdict"]
+    return pd.DataFrame(lines, columns=columns)
+
+
 def of_peers(dataset: str) -> dict[str, dict[str, Difference]]:
     """Compared system -> its gains with something missing, 'over its control' where it has one and 'over modality dropout'."""
     rows, found = unflagged(results("compared")), {}
@@ -139,6 +180,9 @@ def peers() -> str:
         for name, kinds in of_peers(dataset).items():
             if gain := kinds.get("over its control"):
                 groups.setdefault(_kind(gain), {})[name] = gain
+        beside = {
+            name: g for name, kinds in of_peers(dataset).items() if (g := kinds.get("over modality dropout")) and g.side
+        }
         if not groups or HEADROOM.lacks(rows, dataset, missing_conditions(rows, dataset)):
             continue
         parts = []
@@ -149,8 +193,11 @@ def peers() -> str:
             names = [n + _few(gain, " ({})") for n, gain in small.items()]
             parts.append(f"no effect larger than {100 * most:.1f} in {listed(names)}")
         if still_open := groups.get("open"):
-            bounds = [f"{n} (at most {_size(gain)}{_few(gain, ', {}')})" for n, gain in still_open.items()]
+            bounds = [f"{n} ({_size(gain)}{_few(gain, ', {}')})" for n, gain in still_open.items()]
             parts.append(f"undecided in {listed(bounds)}")
+        for side, place in ((1, "ahead of"), (-1, "behind")):
+            names = [f"{n} ({_size(g)}{_few(g, ', {}')})" for n, g in beside.items() if g.side == side]
+            parts += [f"{place} modality dropout: {listed(names)}"] * bool(names)
         metric, name = main_metric(rows, dataset), SHORT[dataset]
         sentences.append(
             f"{name[0].upper()}{name[1:]}, in points of {_METRICS.get(metric, metric)}: {'; '.join(parts)}."
@@ -161,7 +208,8 @@ def peers() -> str:
 def effects(found: Mapping[str, Difference], read: Mapping[str, str] | None = None) -> str:
     """'adds 0.8 ± 0.5 (posts) and 1.1 ± 0.2 (digits) points of UA and changes MAE by no more than 0.020 (film reviews)'.
 
-    An effect that is not told from 0, and may be larger than `verdicts.MARGIN`, is undecided. read: as in `Gains`.
+    An effect that is not told from 0, and may be larger than `verdicts.MARGIN`, is undecided:
+    'is undecided, from −0.6 to +1.4 (digits) points of UA'. read: as in `Gains`.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for dataset, gain in found.items():
@@ -185,11 +233,17 @@ def _kind(gain: Difference) -> str:
 
 
 def _size(gain: Difference) -> str:
-    """Mean and half width of a gain whose sign is known, else the largest effect that its interval contains."""
+    """Mean and half width of a gain whose sign is known; the largest effect of a small one; else both ends of the interval.
+
+    Ends are those of the metric itself: a gain lowers mae.
+    """
     unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
     if gain.side:
         return f"{abs(gain.mean) * unit:.{digits}f} ± {gain.half * unit:.{digits}f}"
-    return f"{gain.largest * unit:.{digits}f}"
+    if _kind(gain) == "small":
+        return f"{gain.largest * unit:.{digits}f}"
+    change = -gain.mean if gain.metric == "mae" else gain.mean
+    return " to ".join(f"{(change + end) * unit:+z.{digits}f}".replace("-", "−") for end in (-gain.half, gain.half))
 
 
 def _few(gain: Difference, form: str) -> str:
@@ -235,7 +289,7 @@ def _simc_claim() -> str:
 
 def _simc() -> str:
     floor = f"The printed F-micro is cell accuracy: predicting no genre at all scores {simc_cells()['predict no genre']:.3f}."
-    trained = {"trained under the same holes, it": matched, "trained on complete rows, it": trained_complete}
+    trained = {"trained under the condition of its test, it": matched, "trained on complete rows, it": trained_complete}
     rivals = {
         "Simulation over zeros in the same network": CONTROLS[OWN["simc"]],
         "SIM-C over the best trivial row": None,
@@ -246,6 +300,14 @@ def _simc() -> str:
         polls += found.values()
         if clauses := [f"{how} {effects(gain.of, gain.read)}" for how, gain in found.items() if gain.of]:
             sentences.append(f"{subject}: {'; '.join(clauses)}.")
+    others = []
+    for metric, why in (("map", "by which settings were chosen"), ("f1_samples", "which the paper prints")):
+        found = [gains("simc", None, [HEADROOM], scope=scope, metric=metric).of for scope in trained.values()]
+        if means := [100 * gain.mean for of in found for gain in of.values()]:
+            ends = " to ".join(f"{end:+.1f}".replace("-", "−") for end in (min(means), max(means)))
+            others.append(f"{ends} points of {_METRICS[metric]}, {why}")
+    if others:
+        sentences.append(f"Over the same rows it gains {listed(others)} (means; intervals in results.ipynb).")
     return _joined(*sentences, _votes(*polls))
 
 
@@ -257,42 +319,48 @@ def _umdf_claim() -> str:
 
 def umdf_losses() -> dict[str, dict[str, float]]:
     """Data set -> loss of F1 from complete clips to the mean over the sets that lack something, in points: of UMDF, in print,
-    of zeros in place of what is missing, and of the same with modality dropout."""
+    of zeros in place of what is missing, and of the same with modality dropout.
+
+    Without the data sets on which no system can lose as little as is printed: there a modality alone is at chance.
+    """
     losses, rows = {}, unflagged(results("umdf"))
-    for dataset in ("mosi_words", "mosi_mpnet", "mosi_bclstm"):
+    for dataset in (*umdf.MOSI, umdf.EMOTIONAL):
         with suppress(MissingRows):
-            sets = missing_conditions(rows, dataset)
-            systems = {
-                "UMDF": reading(rows, dataset, OWN["umdf"]),
-                "zero fill": ("zero fill", ""),
-                "dropout": (DROPOUT, ""),
-            }
+            sets, metric = missing_conditions(rows, dataset), "f1_mean" if dataset == umdf.EMOTIONAL else "f1_non0"
+            own = reading(rows, dataset, OWN["umdf"])
+            systems = {"UMDF": own, "zero fill": ("zero fill", ""), "dropout": (DROPOUT, "")}
             loss = {}
             for name, system in systems.items():
-                ours = [score(rows, dataset, system, "f1_non0", c).mean() * 100 for c in (["complete"], sets)]
-                loss[name] = ours[0] - ours[1]
-            printed = [printed_cells("umdf", "1", "MOSI", "UMDF", ["f1"], c).mean() for c in (["complete"], sets)]
-            losses[dataset] = loss | {"in print": printed[0] - printed[1]}
+                whole, part = (score(rows, dataset, system, metric, c).mean() for c in (["complete"], sets))
+                loss[name] = 100 * (whole - part)
+            printed = umdf.printed_fall(reported("umdf"), dataset, sets)
+            if umdf.least_fall(rows, dataset, metric, sets) <= printed + 0.01:
+                losses[dataset] = loss | {"in print": 100 * printed}
     return losses
 
 
 def _umdf() -> str:
+    of_all = umdf_losses()
     losses = [
         f"{loss.pop('UMDF'):.1f} ({'; '.join([SHORT[d], *(f'{name} {value:.1f}' for name, value in loss.items())])})"
-        for d, loss in umdf_losses().items()
+        for d, loss in of_all.items()
     ]
-    rivals = (CONTROLS[OWN["umdf"]], (DROPOUT, ""))
-    control, dropout = (gains("umdf", rival, [HEADROOM, CLEAN]) for rival in rivals)
-    frames = [gains("umdf", rival, [FRAMES, STATIC, CLEAN], conditions_of=SCOPES["frames"]) for rival in rivals]
+    left_out = [SHORT[d] for d in (*umdf.MOSI, umdf.EMOTIONAL) if d not in of_all and not not_run("umdf", d)]
+    own = CONTROLS[OWN["umdf"]]
+    control, dropout = (gains("umdf", rival, [HEADROOM, CLEAN]) for rival in (own, (DROPOUT, "")))
+    needs = [FRAMES, STATIC, CLEAN]
+    frames = [gains("umdf", r, needs, conditions_of=SCOPES["frames"]) for r in (own, (FRAME_DROPOUT, ""))]
     lost = (
         f"Loss of F1 from complete clips to sets with something missing, in points: {listed(losses)}." if losses else ""
     )
     return _joined(
         lost,
+        f"On {listed(left_out)} no system can lose as little as is printed: a modality alone is at chance."
+        * bool(left_out),
         compared("Over one view with modality dropout, distillation between two views", control),
         compared(f"Over {DROPOUT}, UMDF", dropout),
-        compared("With frames lost in place of modalities, over one view it", frames[0]),
-        compared(f"Over {DROPOUT} it then", frames[1]),
+        compared("Where frames are lost and no modality is missing, over one view UMDF", frames[0]),
+        compared(f"Over {FRAME_DROPOUT} it then", frames[1]),
         _votes(control, dropout),
     )
 
@@ -317,9 +385,15 @@ def _admc_claim() -> str:
 
 
 def _admc() -> str:
-    datasets, needs = ("iemocap", FOLDS, "avdigits", "mosi_bclstm", "synthetic iemocap"), [HEADROOM, CLEAN]
-    control, trivial = (gains("admc", rival, needs, datasets) for rival in (CONTROLS[OWN["admc"]], None))
-    itfn, in_wa = (gains("admc", ("ADMC", "w/o ITFN"), [CLEAN], datasets, metric=m) for m in ("", "accuracy"))
+    needs = [HEADROOM, CLEAN]
+    control, trivial = (gains("admc", rival, needs) for rival in (CONTROLS[OWN["admc"]], None))
+    itfn = gains("admc", ("ADMC", "w/o ITFN"), [CLEAN])
+    in_wa = {
+        "ADN": gains("admc", CONTROLS[OWN["admc"]], needs, metric="accuracy"),
+        "ADMC over the best trivial row": gains("admc", None, needs, metric="accuracy"),
+        "ITFN": gains("admc", ("ADMC", "w/o ITFN"), [CLEAN], metric="accuracy"),
+    }
+    wa = [f"{part} {effects(found.of, found.read)}" for part, found in in_wa.items() if found.of]
     bars, of_text = (
         generated(),
         "Text that is generated from audio is classified with a UA of {:.1f} %, a guess has {:.1f} %",
@@ -328,7 +402,7 @@ def _admc() -> str:
         compared("Over zeros in the same networks, what ADN generates", control),
         compared("Over the best trivial row, ADMC", trivial),
         compared("Over joint training, training each encoder alone (ITFN)", itfn),
-        compared("In accuracy, which the paper claims, it", in_wa),
+        f"In accuracy, which the paper calls WA: {'; '.join(wa)}." * bool(wa),
         f"{of_text.format(bars['as printed'], bars['guess'])} (IEMOCAP)." if "as printed" in bars else "",
         _votes(control, trivial),
     )
@@ -349,10 +423,17 @@ def detected_on() -> list[str]:
     return [dataset for dataset in can_judge if pd.notna(detection(dataset, ""))]
 
 
-def generator_active() -> dict[str, float]:
-    """Data set -> percent of the clips with text alone whose other modalities the printed detector calls missing."""
+def chance_of_detection() -> dict[str, float]:
+    """F1 under MIXED of a coin that flags as many as are missing, and of an answer that flags all."""
+    patterns = missing.all_patterns(3)
+    share = float((~patterns[patterns[:, 0], 1]).float().mean())
+    return {"coin": share, "detector that calls all missing": 2 * share / (1 + share)}
+
+
+def generator_active(condition: str = "available(text)") -> dict[str, float]:
+    """Data set -> percent of the clips under this condition whose audio and vision the printed detector calls missing."""
     rows, shares = unflagged(results("smcir")), {}
-    own = rows[(rows["method"] == "SMCIR") & (rows["variant"] == "") & (rows["condition"] == "available(text)")]
+    own = rows[(rows["method"] == "SMCIR") & (rows["variant"] == "") & (rows["condition"] == condition)]
     for dataset, part in own[own["metric"].str.startswith("diagnosed_")].groupby("dataset", sort=False):
         if dataset in SHORT:
             shares[dataset] = 100 * float(part["value"].mean())
@@ -370,10 +451,12 @@ def _smcir() -> str:
         rows = results("smcir")
         for best in rows.loc[rows["method"] == _UNTRAINED, "variant"].unique():
             f1[f"{best} that the paper leaves open"] = [detection(d, best, _UNTRAINED) for d in datasets]
+        f1 |= {f"a {guess}": [value] for guess, value in chance_of_detection().items()}
         f1 = [f"{name} {listed(f'{v:.2f}' for v in values)}" for name, values in f1.items() if pd.notna(values).all()]
         found = f"F1 with which the detector finds missing modalities ({listed(SHORT[d] for d in datasets)}): {', '.join(f1)}."
     if fires := generator_active():
-        shares = [f"{share:.0f} % ({SHORT[d]})" for d, share in fires.items()]
+        whole = generator_active("complete")
+        shares = [f"{share:.0f} % ({SHORT[d]}; of complete clips {whole[d]:.0f} %)" for d, share in fires.items()]
         found = _joined(
             found, f"As printed it fires, and so completes, in {listed(shares)} of the clips that have text alone."
         )

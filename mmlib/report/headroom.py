@@ -36,7 +36,7 @@ CAPTION = (
     "differences in F1 are noise."
 )
 GAIN, NO_GAIN = "complete is better than what is left", "complete is not better than what is left"
-NO_ROW, FEW_SEEDS = "there is no row without a flag to compare", "an interval needs two seeds"
+NO_ROW, FEW_SEEDS = "there is no row without a flag to compare", "an interval needs three seeds"
 _SINGLE = r"\w+ alone"
 _TRIVIAL = f"zero fill|{re.escape(DROPOUT)}|{_SINGLE}"
 _ANY = ("trivial rows", "")
@@ -140,7 +140,7 @@ class _Table:
         seeds = complete.index.intersection(left.index)
         if complete.empty or left.empty:
             return None, NO_ROW
-        if len(seeds) < 2:
+        if len(seeds) < 3:
             return None, FEW_SEEDS
         gain = paired(complete.loc[seeds], left.loc[seeds], self.metric, ratio=self.ratio)
         return gain, GAIN if gain.side == 1 else NO_GAIN

@@ -1,6 +1,6 @@
 """Differences between systems with their intervals over seeds and test rows, and what would make them narrower."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ class Difference(NamedTuple):
     """A mean paired difference, positive where the first system is better; its interval is mean ± half.
 
     deviation: between seeds. by_rows: standard deviation of the mean over resamples of the test rows; nan where the
-    interval is over seeds alone or over folds. ratio: as for `paired`.
+    interval is over seeds alone or over folds. ratio: as for `paired`. degrees: of Student's t, from which `half` comes.
     """
 
     metric: str
@@ -43,6 +43,15 @@ class Difference(NamedTuple):
     by_rows: float = np.nan
     confidence: float = 0.95
     ratio: float = 0.0
+    degrees: float = np.inf
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of no difference: the interval of confidence 1 - p ends at 0."""
+        if self.half == 0:
+            return float(self.mean == 0)
+        error = self.half / t.ppf((1 + self.confidence) / 2, self.degrees)
+        return float(2 * t.sf(abs(self.mean) / error, self.degrees))
 
     @property
     def side(self) -> int:
@@ -93,19 +102,23 @@ def paired(
     mean, deviation, seeds = float(gain.mean()), float(gain.std(ddof=1)), len(gain)
     if ratio:
         low, high = corrected_interval(gain, ratio, confidence)
-        return Difference(metric, mean, deviation, seeds, (high - low) / 2, np.nan, confidence, ratio)
+        return Difference(metric, mean, deviation, seeds, (high - low) / 2, np.nan, confidence, ratio, seeds - 1)
     by_rows = float(replicates.std(ddof=1)) if len(replicates) > 1 else np.nan
-    half = float(_half(deviation, seeds, 0.0 if np.isnan(by_rows) else by_rows, confidence))
-    return Difference(metric, mean, deviation, seeds, half, by_rows, confidence)
+    of_rows = 0.0 if np.isnan(by_rows) else by_rows
+    half, degrees = float(_half(deviation, seeds, of_rows, confidence)), float(_degrees(deviation, seeds, of_rows))
+    return Difference(metric, mean, deviation, seeds, half, by_rows, confidence, degrees=degrees)
 
 
 def _half(
     deviation: float, seeds: int | Int[np.ndarray, "n"], by_rows: float, confidence: float
 ) -> float | Float[np.ndarray, "n"]:
-    of_seeds, of_rows = deviation**2 / seeds, by_rows**2
-    # Without any deviation between seeds the degrees are infinite.
-    degrees = (seeds - 1) * (1 + of_rows / of_seeds) ** 2 if deviation else np.inf
-    return t.ppf((1 + confidence) / 2, degrees) * np.sqrt(of_seeds + of_rows)
+    error = np.sqrt(deviation**2 / seeds + by_rows**2)
+    return t.ppf((1 + confidence) / 2, _degrees(deviation, seeds, by_rows)) * error
+
+
+def _degrees(deviation: float, seeds: int | Int[np.ndarray, "n"], by_rows: float) -> float | Float[np.ndarray, "n"]:
+    """Welch's and Satterthwaite's degrees of freedom; infinite without any deviation between seeds."""
+    return (seeds - 1) * (1 + by_rows**2 * seeds / deviation**2) ** 2 if deviation else np.inf
 
 
 def seeds_for(difference: Difference, half: float) -> int | None:
@@ -128,6 +141,16 @@ def rows_for(difference: Difference, half: float) -> float:
     """
     by_rows = 0.0 if np.isnan(difference.by_rows) else difference.by_rows
     return float((norm.ppf((1 + difference.confidence) / 2) * by_rows / half) ** 2)
+
+
+def survivors(p: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which of several tests Holm's correction leaves, at this level for all together."""
+    order, kept = np.argsort(p), np.zeros(len(p), bool)
+    for place, index in enumerate(order):
+        if p[index] > level / (len(p) - place):
+            break
+        kept[index] = True
+    return kept.tolist()
 
 
 def against(

@@ -13,8 +13,11 @@ TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}
 """The papers: name in data/results and data/reported -> name in print."""
 DROPOUT = "zero fill + modality dropout"
 """The baseline against which methods are compared: modalities hidden in training, zeros for missing ones at test."""
+FRAME_DROPOUT = "zero fill + modality and frame dropout"
+"""The same, with frames lost in training, too: the baseline of a method that loses them in training, as UMDF."""
 BASELINES = (
-    "zero fill", DROPOUT, "zero fill, text kept", "text alone", "audio alone", "vision alone", "image alone", "prior", "coin",
+    "zero fill", DROPOUT, FRAME_DROPOUT, "zero fill, text kept", "text alone", "audio alone", "vision alone", "image alone",
+    "prior", "coin",
     "all zeros",
 )  # fmt: skip
 """Methods that do not model missing modalities: mmlib/models/yardsticks/baselines.py."""
@@ -47,6 +50,7 @@ PEER_CONTROLS = {
 }  # fmt: skip
 """A compared system of notebooks/compared.ipynb that imputes, or learns from what it hid -> the same network without."""
 READINGS: Mapping[SystemName, tuple[SystemName, ...]] = {
+    ("SIM-C", ""): (("SIM-C", ""), ("SIM-C", "two_stage")),
     ("UMDF", ""): (("UMDF", ""), ("UMDF", "any views")),
     ("SMCIR", ""): (("SMCIR", ""), ("SMCIR", "corrected")),
 }

@@ -34,17 +34,20 @@ PANELS = {
 PEERS = """
 The systems with which the papers compare stand in [compared](notebooks/compared.ipynb). A system that imputes has a control:
 the same network with zeros in place of what it imputes. TATE's control has no teacher. PmcmFL's paper gives no rule for a
-prediction with a missing modality, so that rule is ours. These are the gains over the control, where something is missing.
+prediction with a missing modality: what it costs below, our rule costs. These are the gains over the control, where something
+is missing, and, where they are decided, over zero fill with modality dropout.
 """
 NOTES = """
 ± is a 95 % interval over seeds and test rows, with the settings that validation chose. *No effect larger than x*: the whole
-interval is within x, and x is at most a point (0.02 of MAE); *undecided, at most x*: it is within a larger x. A gain is the
+interval is within x, and x is at most a point (0.02 of MAE); *undecided, from a to b*: the interval contains 0
+and ends at a and b. A gain is the
 mean over the conditions in which something is missing. *The best trivial row*: zeros in place of what is missing, with or
 without modality dropout, one modality alone, or a guess, whichever is best on validation. Where a paper leaves open, or
 contradicts, what its gain depends on, validation chooses the reading, too; it stands in brackets. A data set counts on a claim
 about completion where complete rows are better than what is left, and where no label of its validation rows trained its
-features. Runs that ended at their limit, or no better than a guess, are left out. *MAE*: mean absolute error, of sentiment
-from -3 to 3.
+features. Runs that ended at their limit, or no better than a guess, are left out, and there is no interval from fewer than
+three seeds. There are many intervals here, and one in twenty misses by chance: results.ipynb counts them. *MAE*: mean absolute
+error; MOSI's sentiment goes from -3 to 3.
 *Micro-F1*: F1 of all genres of all films together. *UA*: the mean over classes of the share of a class that is recognised.
 *F1* on MOSI: of positive against negative sentiment, weighted by class, without neutral clips. **Our features, and often our
 labels, are not the papers'**, so a number of ours is compared with other numbers of ours. All tables, intervals and verdicts:

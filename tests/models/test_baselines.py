@@ -1,10 +1,10 @@
-"""A coin answers as often as the training rows do, and each row keeps its answer."""
+"""A coin answers as often as the training rows do, and keeps its answers; zero fill loses frames where it is asked to."""
 
 import pytest
 import torch
 
 from mmlib import synthetic
-from mmlib.models.yardsticks.baselines import Coin
+from mmlib.models.yardsticks.baselines import Coin, Fill, trivial
 from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate, predict
 
@@ -56,3 +56,28 @@ def test_a_row_keeps_its_answer_and_another_seed_answers_otherwise():
     other, _ = coin("multilabel", seed=1, prevalence={"a": 0.5, "b": 0.5})
     same = (answers > 0) == (predict(other, data).logits > 0)
     assert float(same.float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_zero_fill_loses_frames_in_training_alone_and_keeps_one():
+    modalities = {"text": Modality(4, 9), "audio": Modality(3, 9)}
+    data = synthetic.draw("regression", modalities, latent=2).sample({"train": 400, "valid": 1, "test": 1}, 0)
+    batch = data.view("train").batch(torch.arange(400))
+    system = Fill.for_data(data, dropout=True, p_max=0.7)
+    seen = []
+    fuse = system._fuse
+    system._fuse = lambda batch, present: seen.append(batch.observed) or fuse(batch, present)
+    system.loss(batch, "main")
+    system.predict(batch)
+    trained, predicted = seen
+    for m, real in batch.observed.items():
+        share = trained[m].sum(1) / real.sum(1)
+        assert bool((trained[m] <= real).all()) and bool(trained[m].any(1).all()) and torch.equal(predicted[m], real)
+        # p is 0, .1, .., or .7 with equal probability, 0.35 on average; of short clips the frame that stays is a larger share.
+        assert float(share[real.sum(1) > 6].mean()) == pytest.approx(0.65, abs=0.05)
+
+
+def test_the_row_that_loses_frames_is_there_where_there_are_frames_to_lose():
+    clips = synthetic.draw("regression", {"text": Modality(2, 5)}, latent=2).sample({"train": 4, "valid": 1, "test": 1})
+    name = "zero fill + modality and frame dropout"
+    assert name in trivial(clips, 0.7) and name not in trivial(clips) and name not in trivial(clips.pooled(), 0.7)
+    assert trivial(clips, 0.7)[name](seed=0).p_max == 0.7

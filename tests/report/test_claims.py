@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -24,11 +25,12 @@ from mmlib.report.claims.verdicts import (
     NO_LARGER,
     UNCHECKED,
     UNDECIDABLE,
+    Claim,
     Measured,
 )
 from mmlib.report.headroom import has_vote as real_headroom
 from mmlib.report.intervals import Difference
-from mmlib.report.published import DROPOUT, TITLES
+from mmlib.report.published import DROPOUT, FRAME_DROPOUT, TITLES
 from mmlib.report.rows import COLUMNS, CORPORA, MissingRows, grid, missing_conditions, reported, score
 
 # What each paper has: numbers of tables, figures and equations, headings.
@@ -150,7 +152,7 @@ def paper_of(claim):
 
 def test_every_line_is_whole(page):
     assert list(page.columns) == ["paper", "claim", "where", "needs", "verdict", "evidence"]
-    assert 26 <= len(page) <= 36 and set(page["paper"]) == set(TITLES.values())
+    assert 26 <= len(page) <= 40 and set(page["paper"]) == set(TITLES.values())
     assert set(page["verdict"]) <= set(verdicts.VERDICTS) and len(verdicts.VERDICTS) == 7
     assert page["claim"].is_unique
     for line in page.itertuples():
@@ -448,9 +450,13 @@ def test_mixing_is_judged_by_a_classifier(tmp_path, monkeypatch):
     place = tmp_path / "map.csv"
     monkeypatch.setattr(simc, "MAP", place)
     assert judged("SIM-C", "on a t-SNE map.").verdict == UNCHECKED
-    for accuracy, verdict in ((0.6, HOLDS_HERE), (0.9, FAILS_HERE)):
-        pd.DataFrame({"modality": ["text", "image"], "accuracy": [accuracy, 0.6]}).to_csv(place)
+    for accuracy, verdict in ((0.6, HOLDS_HERE), (0.9, FAILS_HERE), (0.75, UNDECIDABLE), (0.77, UNDECIDABLE)):
+        points = pd.DataFrame(
+            {"modality": ["text"] * 400 + ["image"] * 400, "accuracy": [accuracy] * 400 + [0.6] * 400}
+        )
+        points.to_csv(place)
         assert judged("SIM-C", "on a t-SNE map.").verdict == verdict
+    assert "text 0.770 (0.73 to 0.81)" in judged("SIM-C", "on a t-SNE map.").evidence, "0.77 ± 1.96 * 0.021"
 
 
 def falling(fall):
@@ -528,11 +534,17 @@ def test_language_loses_to_one_stronger_modality():
 
 def test_a_steady_network_falls_slowly():
     def rows(dataset, own, rival):
-        lost = made("umdf", dataset, {("UMDF", ""): 1 + own, (DROPOUT, ""): 1 + rival}, verdicts.RATES)
-        return pd.concat([lost, made("umdf", dataset, {("UMDF", ""): 1.0, (DROPOUT, ""): 1.0}, ["complete"])])
+        rivals = ("zero fill", DROPOUT, FRAME_DROPOUT)
+        lost = {("UMDF", ""): 1 + own, **{(name, ""): 1 + rival for name in rivals}}
+        whole = made("umdf", dataset, dict.fromkeys(lost, 1.0), ["complete"])
+        return pd.concat([made("umdf", dataset, lost, verdicts.RATES), whole])
 
     assert judged("UMDF", "falls the least", rows("mosi_words", 0.1, 0.3)).verdict == HOLDS_HERE
     assert judged("UMDF", "falls the least", rows("mosi_words", 0.3, 0.1)).verdict == FAILS_HERE
+    unequal = rows("mosi_words", 0.1, 0.3)
+    unequal = unequal[unequal["method"] != FRAME_DROPOUT]  # the others lost no frame in training, UMDF did
+    said = judged("UMDF", "falls the least", unequal)
+    assert said.verdict == UNCHECKED and f"Missing: {FRAME_DROPOUT} in umdf_mosi_words" in said.evidence
     fewer = rows("mosi_words", 0.1, 0.3)
     fewer = fewer[(fewer["method"] != DROPOUT) | (fewer["seed"] != 1)]  # as where one seed of the rival is flagged
     assert "4 seeds" in judged("UMDF", "falls the least", fewer).evidence
@@ -560,9 +572,13 @@ def test_the_start_step():
         ]
         return pd.concat(frames)
 
-    assert judged("ADMC", "n = 50 is best", rows(n_50=0.5, n_30=0.3, n_1000=0.4)).verdict == HOLDS_HERE
+    assert judged("ADMC", "n = 50 is best", rows(n_50=0.5, n_30=0.3, n_80=0.4)).verdict == HOLDS_HERE
+    said = judged("ADMC", "n = 50 is best", rows(n_50=0.5, n_30=0.3, n_80=0.6))
+    assert said.verdict == FAILS_HERE and "-10.0 ± 0.0 points of ua (seeds alone) over n = 80" in said.evidence
     said = judged("ADMC", "n = 50 is best", rows(n_50=0.5, n_30=0.3, n_1000=0.6))
-    assert said.verdict == FAILS_HERE and "-10.0 ± 0.0 points of ua (seeds alone) over n = 1000" in said.evidence
+    assert said.verdict == HOLDS_HERE, "the paper compares 30, 50 and 80"
+    assert "-10.0 ± 0.0 points of ua (seeds alone) over n = 1000, which the paper does not try" in said.evidence
+    assert judged("ADMC", "n = 50 is best", rows(n_50=0.5, n_1000=0.6)).verdict == UNCHECKED
 
 
 def diagnoses(dataset, metric, values):
@@ -755,3 +771,47 @@ def test_what_the_general_arguments_compute(page):
     assert "ln 50 = 3.912" in evidence[the("SMCIR", "Low entropy").text]
     wa = evidence[the("ADMC", "WA as defined").text]
     assert "3.56 (equal weights), 3.67 (1 / N_i)" in wa and "0.889" in wa and "0.778" in wa and "0.792" in wa
+
+
+def test_what_chance_would_decide_is_counted(monkeypatch):
+    def with_votes(*means):
+        votes = tuple(
+            Difference("ua", mean, 0.01, 5, 0.0196, 0.01) for mean in means
+        )  # normal: p = 2 Phi(-mean / 0.01)
+        return lambda case: verdicts.Judgement(HOLDS_HERE, "", votes)
+
+    claims = [Claim("Table 1", with_votes(0.05), "Sure: yes."), Claim("Table 1", with_votes(0.021, 0.0), "By a hair.")]
+    monkeypatch.setattr(
+        sys.modules["mmlib.report.claims.page"], "CLAIMS", {"simc": claims}
+    )  # `page` is a function, too
+    said = report.by_chance()
+    # p = 6e-7 is below 0.05 / 3; p = 0.036 is not below 0.05 / 2.
+    assert said.startswith("3 intervals ") and "2 exclude 0; by chance about 0 would. 1 are left" in said
+    assert said.endswith("no interval that is left: SIM-C, *By a hair*.")
+
+
+def test_a_reading_that_was_trained_otherwise_is_not_chosen():
+    both = {("SIM-C", ""): 0.5, ("SIM-C", "two_stage"): 0.6}
+    rows = pd.concat([made("simc", "mmimdb_genres", both, [c], "f1_micro", protocol=c) for c in CONFIGURATIONS[:3]])
+    rows = rows.assign(validation=rows["value"])
+    assert verdicts.reading(rows, "mmimdb_genres", ("SIM-C", "")) == ("SIM-C", "two_stage")
+    fewer = rows[(rows["variant"] == "") | (rows["protocol"] != CONFIGURATIONS[1])]
+    assert verdicts.reading(fewer, "mmimdb_genres", ("SIM-C", "")) == ("SIM-C", "")
+
+
+def test_our_rows_of_the_five_stand_beside_the_printed_claim():
+    said = judged("ADMC", "on average, by", report.results("admc"))
+    assert "over MCTN" in said.evidence and "points of ua" in said.evidence
+
+
+def test_two_classes_at_every_rate_beside_the_systems_that_have_rows(monkeypatch):
+    rates = [f"rate({r})" for r in ("0.1", "0.2", "0.3", "0.4", "0.5")]
+
+    def verdict(own, rival):
+        ours = made("admc", "iemocap, binary", {("ADMC", ""): own}, rates, "accuracy")
+        peers = made("compared", "iemocap, binary", {("MCTN", ""): rival, ("AE", ""): 0.3}, rates, "accuracy")
+        monkeypatch.setattr(admc, "with_peers", lambda paper, rows: pd.concat([rows, peers]))
+        return judged("ADMC", "every missing rate", ours)
+
+    assert verdict(0.8, 0.7).verdict == HOLDS_HERE and verdict(0.7, 0.8).verdict == FAILS_HERE
+    assert "without rows of CRA, TransM, MMIN, TATE" in verdict(0.8, 0.7).evidence

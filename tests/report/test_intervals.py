@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap, norm
+from scipy.stats import bootstrap, norm, ttest_rel
 
 from mmlib import metrics
 from mmlib.report import intervals
-from mmlib.report.intervals import Difference, paired, rows_for, seeds_for
+from mmlib.report.intervals import Difference, paired, rows_for, seeds_for, survivors
 
 
 def seeds(*values):
@@ -140,3 +140,13 @@ def test_seeds_cannot_make_up_for_rows_or_folds():
     assert rows_for(d, 0.01) == pytest.approx((norm.ppf(0.975) * 0.8) ** 2)  # 2.46 times the rows
     assert seeds_for(d._replace(by_rows=np.nan, ratio=1 / 3), 0.01) is None
     assert rows_for(d._replace(by_rows=np.nan), 0.01) == 0
+
+
+def test_p_is_that_of_scipys_paired_test_and_survivors_are_holms():
+    a, b = pd.Series([0.61, 0.64, 0.60, 0.66, 0.63]), pd.Series([0.60, 0.61, 0.60, 0.62, 0.64])
+    assert paired(a, b).p == pytest.approx(ttest_rel(a, b).pvalue)
+    assert paired(a, b, confidence=0.99).p == pytest.approx(ttest_rel(a, b).pvalue)
+    assert paired(a, a).p == 1 and paired(a, a - 0.01).p == pytest.approx(0)
+    # In order: 0.01 < 0.05 / 4, 0.015 < 0.05 / 3, 0.03 > 0.05 / 2, and what follows falls with it.
+    assert survivors([0.03, 0.01, 0.04, 0.015]) == [False, True, False, True]
+    assert survivors([]) == []

@@ -10,7 +10,7 @@ import pytest
 from mmlib import report, runs
 from mmlib.models import MODELS
 from mmlib.report import readme, rows
-from mmlib.report.findings import Gains, _votes, compared, effects, gains, of_peers, peers
+from mmlib.report.findings import Gains, _votes, chance_of_detection, compared, effects, gains, of_peers, peers
 from mmlib.report.intervals import Difference
 from mmlib.report.needs import CLEAN, HEADROOM, Need
 from mmlib.report.published import DATASETS, TITLES
@@ -61,8 +61,8 @@ def difference(mean, half, metric="ua"):
         ((0.02, 0.01, "mae"), "ADN lowers MAE by 0.020 ± 0.010 (digits)."),
         ((-0.02, 0.01, "mae"), "ADN raises MAE by 0.020 ± 0.010 (digits)."),
         ((0.002, 0.01, "mae"), "ADN changes MAE by no more than 0.012 (digits)."),
-        ((0.02, 0.03, "mae"), "ADN is undecided: MAE changes by at most 0.050 (digits)."),
-        ((0.004, 0.01), "ADN is undecided: at most 1.4 (digits) points of UA."),
+        ((0.02, 0.03, "mae"), "ADN is undecided, with a change of MAE from −0.050 to +0.010 (digits)."),
+        ((0.004, 0.01), "ADN is undecided, from −0.6 to +1.4 (digits) points of UA."),
     ],
 )
 def test_a_sentence_follows_the_interval(gain, sentence):
@@ -76,7 +76,7 @@ def test_data_sets_of_one_side_and_unit_stand_together():
     }  # fmt: skip
     assert effects(found) == (
         "lowers MAE by 0.020 ± 0.010 (MOSI, vectors), adds 1.0 ± 0.5 (IEMOCAP) points of UA and costs 2.0 ± 1.0 (digits) and "
-        "3.0 ± 1.0 (synthetic clips) points of UA"
+        "3.0 ± 1.0 (synthetic emotions) points of UA"
     )
     assert compared("ADN", Gains({}, ["iemocap"])) == ""
 
@@ -130,7 +130,7 @@ def test_every_row_compares_with_the_control_and_with_the_best_trivial_row(sente
     assert "classified with a UA of 26.0 %, a guess has " in sentences["ADMC"]
     assert "completion (CMCG) " in sentences["SMCIR"] and "Over the best trivial row, SMCIR " in sentences["SMCIR"]
     # Film reviews and synthetic clips have more than one frame of audio and vision.
-    assert "(film reviews and synthetic clips): as printed 0.20 and 0.20, " in sentences["SMCIR"]
+    assert "(film reviews and synthetic reviews): as printed 0.20 and 0.20, " in sentences["SMCIR"]
 
 
 def test_compared_systems_are_judged_over_their_controls(tmp_path):
@@ -149,10 +149,12 @@ def test_compared_systems_are_judged_over_their_controls(tmp_path):
         table.assign(value=table["value"].where(~one, 0.6)).to_csv(path, index=False)
         still_open = peers()
     assert sentence == (
-        "IEMOCAP, in points of UA: MMIN adds 5.0 ± 0.0; TATE costs 10.0 ± 0.0; no effect larger than 0.0 in AE and CRA."
+        "IEMOCAP, in points of UA: MMIN adds 5.0 ± 0.0; TATE costs 10.0 ± 0.0; no effect larger than 0.0 in AE and CRA; "
+        "ahead of modality dropout: ShaSpec (5.0 ± 0.0); behind modality dropout: AE (15.0 ± 0.0), CRA (15.0 ± 0.0), "
+        "MMIN (5.0 ± 0.0) and TATE (25.0 ± 0.0)."
     )
     # Gains of 0, 10, 0, 0, 0 points: 2 ± 2.776 * 2.
-    assert "no effect larger than 0.0 in CRA; undecided in AE (at most 7.6)." in still_open
+    assert "no effect larger than 0.0 in CRA; undecided in AE (−3.6 to +7.6);" in still_open
     assert list(found["ShaSpec"]) == ["over modality dropout"], "it has no control in these rows"
     assert found["ShaSpec"]["over modality dropout"].mean == pytest.approx(0.05)
 
@@ -217,3 +219,17 @@ def test_the_readme_is_what_would_be_written_now(monkeypatch):
     monkeypatch.setattr(rows, "ROOT", runs.ROOT)  # the committed rows
     text = readme.README.read_text()
     assert readme.render(text) == text, "run `make results`"
+
+
+def test_comparisons_are_the_gains_in_every_metric(folder):
+    table = report.comparisons()
+    assert set(table["paper"]) == set(TITLES.values())
+    line = table[(table["compared"] == "ADMC over joint training") & (table["data"] == "digits")].iloc[0]
+    assert line["gain"] == str(gains("admc", ("ADMC", "w/o ITFN"), [HEADROOM, CLEAN], ["avdigits"]).of["avdigits"])
+    films = table[table["compared"].eq("SIM-C over the best trivial row") & table["data"].eq("films, IMDb genres")]
+    assert films["gain"].str.extract(r"of (\w+)")[0].nunique() == 2 and films["trained on"].nunique() == 2
+
+
+def test_detectors_stand_beside_a_coin_and_an_answer_that_is_always_yes():
+    # Of the four sets with text, two lack audio: a coin has 0.5; precision 0.5 and recall 1 are F1 = 2 / 3.
+    assert list(chance_of_detection().values()) == pytest.approx([0.5, 2 / 3])

@@ -177,3 +177,27 @@ def test_without_rows_each_table_says_which_commands_make_them(paper, tmp_path):
             assert list(found.index) == list(DATASETS[paper]) and found.index.name == "data set"
             assert found.iloc[:, 0].str.startswith(f"not run: python -m mmlib.runs notebooks/studies/{paper}_").all()
         assert report.page(paper)["verdict"].notna().all()
+
+
+def test_every_system_of_a_study_tried_every_learning_rate(study):
+    """One budget: a system that missed a rate which its rivals tried has no fair row."""
+    path, table = study
+    tried = table[table["role"] != "test"]
+    rate = tried["condition"].str.extract(r"\blr=([\d.e-]+)", expand=False)
+    of_each = tried.assign(rate=rate).groupby(SYSTEM)["rate"].agg(set)
+    assert of_each.map(lambda rates: rates == set(rate)).all(), of_each[of_each != set(rate)]
+
+
+def test_choices_at_the_ends_of_the_grid_are_counted(tmp_path):
+    chosen, tried = {"a": 0.2, "b": 0.1, "c": 0.3, "d": 0.1}, (0.1, 0.2, 0.3)
+    table = pd.DataFrame(
+        {"dataset": "iemocap", "method": m, "protocol": "p", "role": "chosen" if lr == best else "trial", "seed": 0,
+         "value": 0.5, "metric": "ua", "condition": f"validation, decay=none, lr={lr:g}", "paper": "admc"}
+        for m, best in chosen.items() for lr in tried
+    )  # fmt: skip
+    with made.read_from(tmp_path, made.nothing):
+        place = tmp_path / "data" / "results" / "admc_iemocap.csv"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        table.reindex(columns=list(rows.COLUMNS[:-2])).to_csv(place, index=False)
+        line = report.at_the_ends().loc[("ADMC", "iemocap")]
+    assert line.to_dict() == {"rates": "0.1, 0.2, 0.3", "smallest": 2, "largest": 1, "between": 1}

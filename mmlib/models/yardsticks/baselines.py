@@ -1,6 +1,7 @@
 """Baselines that do not model missingness. Every results table contains them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mmlib.data.checks import check_modalities
 from mmlib.data.dataset import Batch, Dataset, View, frame_mean
 from mmlib.models.base import Prediction, System, check_options
+from mmlib.models.hiding import lose_frames
 from mmlib.models.layers import mlp
 from mmlib.names import DataError
 
@@ -113,7 +115,8 @@ class Fill(System):
 
     fill: 'zero', or 'mean', the mean of the observed training frames. dropout=True, modality dropout: each training row keeps
     a random set of its modalities, each non-empty set with equal probability, its full set with twice that probability.
-    complete_only=True trains on complete rows only, as is usual for a system built for complete data.
+    complete_only=True trains on complete rows only, as is usual for a system built for complete data. p_max: each training row
+    also loses frames, with a probability up to this (`hiding.lose_frames`, as UMDF's views).
     """
 
     def __init__(
@@ -125,10 +128,12 @@ class Fill(System):
         fill: str = "zero",
         dropout: bool = False,
         complete_only: bool = False,
+        p_max: float = 0.0,
     ):
         super().__init__(dims, task, outputs)
         check_options("zero fill", fill=(fill, ("zero", "mean")))
         self.fill, self.dropout, self.complete_only, self.hides_nothing = fill, dropout, complete_only, not dropout
+        self.p_max = p_max
         self.project = nn.ModuleDict({m: nn.Linear(d, _HIDDEN) for m, d in dims.items()})
         self.head = mlp(_HIDDEN * len(dims), 128, outputs, dropout=_DROPOUT)
         for m, d in dims.items():
@@ -152,17 +157,24 @@ class Fill(System):
         return Prediction(self.head(joint), representation=joint)
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        if self.p_max:
+            batch = replace(batch, observed=lose_frames(batch.observed, self.p_max))
         present = _random_subset(batch.present) if self.dropout else batch.present
         rows = torch.stack(list(batch.present.values())).all(0) if self.complete_only else None
         return {"task": self.task_loss(self._fuse(batch, present).logits, batch.target, rows=rows)}
 
 
-def trivial(data: Dataset) -> dict[str, Callable[..., System]]:
-    """The rows that every table has, by the name of the row: new(seed=...) makes the system. None models what is missing."""
+def trivial(data: Dataset, p_max: float = 0.0) -> dict[str, Callable[..., System]]:
+    """The rows that every table has, by the name of the row: new(seed=...) makes the system. None models what is missing.
+
+    p_max: of a method whose training loses frames. Where the data have sequences, one more row loses them alike.
+    """
     rows: dict[str, Callable[..., System]] = {
         "zero fill": partial(Fill.for_data, data),
         "zero fill + modality dropout": partial(Fill.for_data, data, dropout=True),
     }
+    if p_max and any(x.shape[1] > 1 for x in data.features.values()):
+        rows["zero fill + modality and frame dropout"] = partial(Fill.for_data, data, dropout=True, p_max=p_max)
     rows |= {f"{m} alone": partial(Unimodal.for_data, data, modality=m) for m in data.modalities}
     rows |= {"prior": partial(Prior.for_data, data), "coin": partial(Coin.for_data, data)}
     if data.task in ("multilabel", "multibinary"):

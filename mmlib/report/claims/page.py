@@ -3,10 +3,14 @@
 import pandas as pd
 
 from mmlib.report.claims import admc, simc, smcir, umdf
+from mmlib.report.claims.verdicts import FAILS_HERE, HOLDS_HERE
+from mmlib.report.intervals import survivors
 from mmlib.report.published import TITLES
 from mmlib.report.rows import reported, results
 
 CLAIMS = {"simc": simc.CLAIMS, "umdf": umdf.CLAIMS, "admc": admc.CLAIMS, "smcir": smcir.CLAIMS}
+
+DECIDED = (HOLDS_HERE, FAILS_HERE)
 
 
 def page(paper: str | None = None) -> pd.DataFrame:
@@ -23,8 +27,26 @@ def page(paper: str | None = None) -> pd.DataFrame:
         ours, printed = results(name), reported(name)
         for claim in CLAIMS[name]:
             needs = "; ".join(need.text for need in claim.needs)
-            lines.append((TITLES[name], claim.text, claim.where, needs, *claim.judged(name, ours, printed)))
+            judged = claim.judged(name, ours, printed)
+            lines.append((TITLES[name], claim.text, claim.where, needs, judged.verdict, judged.evidence))
     return pd.DataFrame(lines, columns=["paper", "claim", "where", "needs", "verdict", "evidence"])
+
+
+def by_chance() -> str:
+    """How many of the intervals behind the verdicts exclude 0, how many would by chance, and what is left after Holm's
+    correction for all of them together; and the decided claims of which nothing is left."""
+    claims = [(name, c, c.judged(name, results(name), reported(name))) for name, cs in CLAIMS.items() for c in cs]
+    votes = [(name, claim, d) for name, claim, judged in claims for d in judged.votes]
+    kept = survivors([d.p for _, _, d in votes])
+    decided = {(name, claim.text) for name, claim, judged in claims if judged.votes and judged.verdict in DECIDED}
+    sure = {(name, claim.text) for (name, claim, _), k in zip(votes, kept) if k}
+    weak = [f"{TITLES[name]}, *{text.rstrip('.')}*" for name, text in sorted(decided - sure)]
+    excluding, expected = sum(d.side != 0 for *_, d in votes), 0.05 * len(votes)
+    return (
+        f"{len(votes)} intervals stand behind the verdicts that rest on our measurements. {excluding} exclude 0; by chance "
+        f"about {expected:.0f} would. {sum(kept)} are left after Holm's correction for all of them. Decided, but with no "
+        f"interval that is left: {'; '.join(weak) or 'none'}."
+    )
 
 
 def verdicts(paper: str):

@@ -8,7 +8,7 @@ from mmlib.report.claims import verdicts
 from mmlib.report.claims.verdicts import FAILS, HOLDS, Case, Claim, Judgement, Measured, NoVote, Printed, gains
 from mmlib.report.intervals import against, paired
 from mmlib.report.needs import CLEAN, FRAMES, HEADROOM, STATIC
-from mmlib.report.published import DROPOUT, EMOTIONS, UNTRAINED
+from mmlib.report.published import DROPOUT, EMOTIONS, FRAME_DROPOUT, UNTRAINED
 from mmlib.report.rows import CORPORA, Rows, SystemName, grid, main_metric, missing_conditions, sampled
 
 UMDF = ("UMDF", "")
@@ -17,14 +17,14 @@ EMOTIONAL = "iemocap, one vs rest"
 CLIPS = (*MOSI, EMOTIONAL, SYNTHETIC)
 
 
-def _printed_scores(case: Case, dataset: str, conditions: Sequence[str]) -> dict[str, float]:
-    """The printed F1 of UMDF, as a fraction: the mean over these sets, and of complete clips."""
+def printed_fall(printed: Rows, dataset: str, conditions: Sequence[str]) -> float:
+    """The printed loss of UMDF's F1 from complete clips to the mean over these sets, as a fraction."""
     if dataset == EMOTIONAL:
-        tables = [grid(case.printed, "2", "IEMOCAP", f"f1_{emotion}") for emotion in EMOTIONS]
+        tables = [grid(printed, "2", "IEMOCAP", f"f1_{emotion}") for emotion in EMOTIONS]
     else:
-        tables = [grid(case.printed, "1", "MOSI", "f1")]
+        tables = [grid(printed, "1", "MOSI", "f1")]
     f1 = sum(table.loc["UMDF"] for table in tables) / len(tables) / 100
-    return {"missing": f1[list(conditions)].mean(), "complete": f1["complete"]}
+    return f1["complete"] - f1[list(conditions)].mean()
 
 
 def _robust(case: Case) -> Judgement:
@@ -41,9 +41,8 @@ def _robust(case: Case) -> Judgement:
     def measure(dataset: str, scope: str, conditions: Sequence[str]) -> Measured:
         metric = "f1_mean" if dataset == EMOTIONAL else "f1_non0"
         own, zero = (fall(system, dataset, metric, conditions) for system in (UMDF, ("zero fill", "")))
-        printed = _printed_scores(case, dataset, conditions)
-        allowed = printed["complete"] - printed["missing"] + 0.01
-        least = _least_fall(case.ours, dataset, metric, conditions)
+        allowed = printed_fall(case.printed, dataset, conditions) + 0.01
+        least = least_fall(case.ours, dataset, metric, conditions)
         if least > allowed:
             raise NoVote(f"the best system of each set falls by {least * 100:.1f} points, more than is allowed")
         aside = (
@@ -57,7 +56,7 @@ def _robust(case: Case) -> Judgement:
     )  # fmt: skip
 
 
-def _least_fall(rows: Rows, dataset: str, metric: str, conditions: Sequence[str]) -> float:
+def least_fall(rows: Rows, dataset: str, metric: str, conditions: Sequence[str]) -> float:
     """From the best trained system on complete clips to the mean over the sets of the best one on each."""
     own = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & ~rows["method"].isin(UNTRAINED)]
     best = own.groupby(["condition", "method", "variant"])["value"].mean().groupby("condition").max()
@@ -80,6 +79,9 @@ def _language(case: Case) -> Judgement:
 
 
 def _slowly(case: Case) -> Judgement:
+    """UMDF loses frames in training: so must a rival, or what its training saw decides, not its idea."""
+    names = ("zero fill", DROPOUT, FRAME_DROPOUT)
+
     def measure(dataset: str, scope: str, conditions: Sequence[str]) -> Measured:
         metric = main_metric(case.ours, dataset)
 
@@ -87,12 +89,12 @@ def _slowly(case: Case) -> Judgement:
             complete = sampled(case.ours, dataset, system, metric, [CORPORA[dataset].complete])
             return sampled(case.ours, dataset, system, metric, conditions) - complete
 
-        own, rival = change(UMDF), change((DROPOUT, ""))
-        shared = verdicts.shared_seeds(case.ours, dataset, UMDF, own, rival)  # flags leave out seeds of either
-        return Measured(against(own.loc[shared], {DROPOUT: rival.loc[shared]}, metric))
+        own, rivals = change(UMDF), {name: change((name, "")) for name in names}
+        shared = verdicts.shared_seeds(case.ours, dataset, UMDF, own, *rivals.values())  # flags leave out seeds of any
+        return Measured(against(own.loc[shared], {name: rival.loc[shared] for name, rival in rivals.items()}, metric))
 
     return verdicts.poll(
-        case, f"From p = 0 to the mean over p = .1, .3, .5, .7, .9 UMDF loses less than {DROPOUT} by", (*MOSI, SYNTHETIC),
+        case, "From p = 0 to the mean over p = .1, .3, .5, .7, .9 UMDF loses less than each rival by", (*MOSI, SYNTHETIC),
         measure, {"frames": verdicts.SCOPES["frames"]},
     )  # fmt: skip
 
@@ -143,7 +145,7 @@ CLAIMS = (
           partial(gains, a=UMDF, rivals=[("UMDF", "complete rows only")], datasets=(*MOSI, SYNTHETIC),
                   scopes=("missing", "frames", "complete")),
           "The framework significantly improves sentiment analysis, with modalities missing and on complete clips.",
-          (STATIC, CLEAN)),
+          (FRAMES, STATIC, CLEAN)),
     Claim("Table 1; Table 2; Comparison with State-of-the-Art Methods", _complete_rivals,
           "On complete clips UMDF outperforms MCTN, TransM, SMIL and GCNet on all data sets."),
 )  # fmt: skip

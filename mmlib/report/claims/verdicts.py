@@ -19,7 +19,7 @@ that the paper prints, where it prints one in the same metric for the same corpu
 interval of ± x / 2, which excludes either 0 or x. A claim holds if some data set is for it and none against it, and does not
 hold in the opposite case. A claim against several rivals has one interval per rival, at 95 % for all together (Bonferroni):
 a data set is for the claim if the method is better than every rival, against it if any rival is better. There is no
-correction for several data sets.
+correction for several data sets or claims: `page.by_chance` counts what is left after one.
 
 A data set votes where it has what the claim needs (`mmlib.report.needs`); others stand in the evidence with the reason.
 Rows of systems with a flag, such as training that ended at its limit, do not count. Where seeds are folds, which share
@@ -28,6 +28,7 @@ A claim about systems that are not built here is judged by the arithmetic of the
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,13 +60,17 @@ HOLDS_HERE, FAILS_HERE = "holds on other features", "does not hold on other feat
 NO_LARGER = "no effect larger than stated"
 UNDECIDABLE, UNCHECKED = "undecidable with what is there", "cannot be checked"
 VERDICTS = (HOLDS, HOLDS_HERE, FAILS, FAILS_HERE, NO_LARGER, UNDECIDABLE, UNCHECKED)
+_FEWEST_SEEDS = 3
 MARGIN = {"mae": 0.02}
 """The smallest effect that matters where the paper prints none; 0.01, one point, for every other metric."""
 
 
 class Judgement(NamedTuple):
+    """votes: the intervals on which the verdict rests; none where it does not rest on a measurement."""
+
     verdict: str
     evidence: str
+    votes: tuple[Difference, ...] = ()
 
 
 class NoVote(Exception):
@@ -163,7 +168,7 @@ class Measured(NamedTuple):
         return bool(self.side == 0 and self.weakest.largest <= self.margin)
 
     def __str__(self) -> str:
-        gains = ", ".join(f"{d} over {rival}" if len(self.gains) > 1 else str(d) for rival, d in self.gains.items())
+        gains = listed_gains(self.gains)
         notes = [note for note in (self._size(), self._published(), self.aside) if note]
         return gains + (f" [{'; '.join(notes)}]" if notes else "")
 
@@ -245,7 +250,7 @@ def poll(
     no_vote = [f"{', '.join(labels)} ({reason})" for reason, labels in others.items()]
     to_run = [f"{system} in {', '.join(studies)}" for system, studies in missing.items()]
     parts += [f"No vote: {'; '.join(no_vote)}"] * bool(no_vote) + [f"Missing: {'; '.join(to_run)}"] * bool(to_run)
-    return Judgement(verdict, ". ".join(parts))
+    return Judgement(verdict, ". ".join(parts), tuple(d for found in votes.values() for d in found.gains.values()))
 
 
 def _lacking(case: Case, dataset: str, conditions: Sequence[str]) -> str:
@@ -294,10 +299,10 @@ def compare(
 
 
 def shared_seeds(rows: Rows, dataset: str, system: SystemName, *scores: pd.DataFrame) -> list[int]:
-    """The seeds that all have; MissingRows where there are not two."""
+    """The seeds that all have; MissingRows where there are fewer than three, from which no interval says much."""
     seeds = sorted(set.intersection(*(set(frame.index) for frame in scores)))
-    if len(seeds) < 2:
-        raise absent(rows, dataset, system, "a second seed beside its rivals")
+    if len(seeds) < _FEWEST_SEEDS:
+        raise absent(rows, dataset, system, f"{_FEWEST_SEEDS} seeds without a flag beside its rivals")
     return seeds
 
 
@@ -324,8 +329,16 @@ def best_trivial(rows: Rows, dataset: str, conditions: Sequence[str]) -> SystemN
 
 
 def reading(rows: Rows, dataset: str, system: SystemName) -> SystemName:
-    """Of the readings of a method (`published.READINGS`) the one that is best on validation; the system without any."""
-    read = {r: validated(rows, dataset, r) for r in READINGS.get(system, ())}
+    """Of the readings of a method (`published.READINGS`) the one that is best on validation; the system without any.
+
+    A reading that was not trained under every condition of the printed one is left out.
+    """
+
+    def trained(r: SystemName) -> set[str]:
+        own = (rows["dataset"] == dataset) & (rows["method"] == r[0]) & (rows["variant"] == r[1])
+        return set(rows.loc[own, "protocol"])
+
+    read = {r: validated(rows, dataset, r) for r in READINGS.get(system, ()) if trained(r) == trained(system)}
     read = {r: value for r, value in read.items() if pd.notna(value)}
     return max(read, key=read.get) if system in read else system
 
@@ -376,7 +389,12 @@ def gains(
             elif printed.metric in names:
                 published = printed.effect(case.printed)
                 (check,) = compare(case.ours, dataset, read, others, conditions, printed.metric).values()
-        asides = [f"{_name(read)}, the reading that is best on validation"] * (read != a)
+        asides = []
+        if read != a:  # the paper's own words are judged by its equations, too
+            asides.append(f"{_name(read)}, the reading that is best on validation")
+            with suppress(MissingRows):
+                own = compare(case.ours, dataset, a, rivals, conditions)
+                asides.append(f"as printed {listed_gains(own)}")
         if aside_in in names:
             asides += [
                 f"in {aside_in} {d}" for d in compare(case.ours, dataset, read, others, conditions, aside_in).values()
@@ -407,6 +425,11 @@ _OVER = {
 
 def _name(system: SystemName) -> str:
     return " ".join(system).strip()
+
+
+def listed_gains(gains: Mapping[str, Difference]) -> str:
+    """'+0.8 ± 0.5 points of ua over zeros, ...'; without the rival where there is one alone."""
+    return ", ".join(f"{d} over {rival}" if len(gains) > 1 else str(d) for rival, d in gains.items())
 
 
 def amount(metric: str, value: float, sign: str = "") -> str:
