@@ -293,6 +293,12 @@ def draw_all() -> tuple[dict[str, Figure], dict[str, str]]:
     return dict(sorted(figures.items())), left_out
 
 
+def empty_panels() -> dict[str, list[str]]:
+    """Figure -> its data sets without rows, whose panels say so."""
+    lacking = {name: [d for d in sets if not_run(name.split("_")[0], d)] for name, sets in SETS.items()}
+    return {name: datasets for name, datasets in lacking.items() if datasets}
+
+
 def show_figure(paper: str, number: str) -> None:
     """Displays a figure below its caption, or why it is left out. KeyError for no such figure."""
     from IPython.display import Markdown, display
@@ -304,6 +310,9 @@ def show_figure(paper: str, number: str) -> None:
         display(Markdown(f"{title} {why}"))
         return
     note = " ".join(rest.split()).partition(". ")[2]  # behind the argument
+    note += (
+        f" No rows yet, so that a panel is empty: {', '.join(empty)}." if (empty := empty_panels().get(name)) else ""
+    )
     display(Markdown(f"**{title}** {note}"), draw(results(paper) if name in SETS else read_points(name)))
 
 

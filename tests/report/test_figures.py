@@ -349,3 +349,8 @@ def test_a_map_takes_any_number_of_panels():
     for names in (["n = 50"], ["n = 30", "n = 1000"]):
         few = figures.admc_fig3(every[every["panel"].isin(names)])
         assert [panel.get_title() for panel in few.axes] == names
+
+
+def test_panels_without_rows_are_named(tmp_path):
+    with made.read_from(tmp_path, made.nothing):
+        assert figures.empty_panels() == {name: list(sets) for name, sets in figures.SETS.items()}

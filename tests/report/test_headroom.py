@@ -9,7 +9,7 @@ from scipy.stats import norm, t
 from sklearn.metrics import f1_score
 
 from mmlib import report
-from mmlib.report.headroom import CAPTION, FEW_SEEDS, GAIN, NO_GAIN, NO_ROW, has_vote
+from mmlib.report.headroom import CAPTION, FEW_SEEDS, GAIN, NO_GAIN, NO_ROW, NO_SIGNAL, has_vote
 from mmlib.report.rows import MissingRows
 
 TEXT, AUDIO = "available(text)", "available(audio)"
@@ -45,7 +45,7 @@ def test_headroom_by_hand():
     line = frame.loc[TEXT]
     assert line["constant"] == "25.0 ± 0.0" and line["coin"] == "50.0 ± 1.0"
     assert line["best single modality"] == "69.0 ± 0.0 (text alone)"
-    assert line["best trivial row"] == "73.0 ± 2.0 (zero fill + modality dropout)"
+    assert line["best row on test"] == "73.0 ± 2.0 (zero fill + modality dropout)"
     assert line["complete"] == "82.0 ± 2.0"
     # 0.80 - 0.71, 0.84 - 0.75, 0.82 - 0.73: nine points for every seed
     assert line["headroom"] == "+9.0 ± 0.0 points of f1_mean (seeds alone)" and line["vote"] == "yes"
@@ -71,13 +71,13 @@ def test_lower_errors_are_better():
         "oracle": {"complete": (0.5, 0.5, 0.5), TEXT: (0.7, 0.7, 0.7)},
     }
     line = report.headroom(table(errors, "mae"), "clips").loc[TEXT]
-    assert line["best trivial row"] == "0.900 ± 0.100 (zero fill)" and line["oracle"] == "0.700 ± 0.000"
+    assert line["best row on test"] == "0.900 ± 0.100 (zero fill)" and line["oracle"] == "0.700 ± 0.000"
     assert line["headroom"] == "+0.100 ± 0.000 mae (seeds alone)" and line["coin"] == "–"
 
 
 def test_flagged_rows_trials_and_other_metrics_do_not_count():
     flagged = marked(table(), "limit", method="zero fill + modality dropout", condition=TEXT)
-    assert report.headroom(flagged, "clips").loc[TEXT, "best trivial row"] == "70.0 ± 0.0 (zero fill)"
+    assert report.headroom(flagged, "clips").loc[TEXT, "best row on test"] == "70.0 ± 0.0 (zero fill)"
     trial = table({"zero fill": {TEXT: (0.99, 0.99, 0.99)}})
     more = pd.concat([table(), trial.assign(role="trial"), trial.assign(metric="map"), trial.assign(dataset="films")])
     pd.testing.assert_frame_equal(report.headroom(more, "clips"), report.headroom(table(), "clips"))
@@ -99,7 +99,7 @@ def test_a_flagged_seed_is_left_out_of_both_sides():
 def test_every_trivial_row_flagged_is_no_vote():
     rows = marked(table(), "at_prior", condition=TEXT)
     line = report.headroom(rows, "clips").loc[TEXT]
-    assert line["vote"] == f"no: {NO_ROW}" and line["headroom"] == "–" and line["best trivial row"] == "–"
+    assert line["vote"] == f"no: {NO_ROW}" and line["headroom"] == "–" and line["best row on test"] == "–"
     assert has_vote(rows, "clips", [TEXT, AUDIO]) == (False, NO_ROW)
 
 
@@ -112,7 +112,17 @@ def test_complete_rows_without_a_single_modality_have_no_vote():
 def test_the_best_training_condition_of_a_row_counts():
     matched = table({"zero fill": {TEXT: (0.76, 0.76, 0.76)}}, protocol=TEXT)
     line = report.headroom(pd.concat([table(), matched]), "clips").loc[TEXT]
-    assert line["best trivial row"] == "76.0 ± 0.0 (zero fill)"
+    assert line["best row on test"] == "76.0 ± 0.0 (zero fill)"
+
+
+def test_a_condition_in_which_nothing_beats_the_constant_does_not_count():
+    at_chance = {m: {c: (0.25, 0.26, 0.25) if c == AUDIO else v for c, v in scores.items()} for m, scores in F1.items()}
+    rows = table(at_chance | {"prior": F1["prior"]})
+    assert report.headroom(rows, "clips").loc[AUDIO, "vote"] == f"no: {NO_SIGNAL}"
+    assert has_vote(rows, "clips", [AUDIO]) == (False, NO_SIGNAL)
+    assert (
+        has_vote(rows, "clips", [TEXT, AUDIO]) == has_vote(rows, "clips", [TEXT]) == has_vote(table(), "clips", [TEXT])
+    )
 
 
 def test_vote_over_conditions_is_of_the_mean():
