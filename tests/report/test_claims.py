@@ -808,8 +808,9 @@ def test_two_classes_at_every_rate_beside_the_systems_that_have_rows(monkeypatch
     rates = [f"rate({r})" for r in ("0.1", "0.2", "0.3", "0.4", "0.5")]
 
     def verdict(own, rival):
-        ours = made("admc", "iemocap, binary", {("ADMC", ""): own}, rates, "accuracy")
-        peers = made("compared", "iemocap, binary", {("MCTN", ""): rival, ("AE", ""): 0.3}, rates, "accuracy")
+        systems = {("ADMC", ""): own, ("MCTN", ""): rival, ("AE", ""): 0.3}
+        both = pd.concat([made("admc", "iemocap, binary", systems, rates, metric) for metric in ("ua", "accuracy")])
+        ours, peers = both[both["method"] == "ADMC"], both[both["method"] != "ADMC"]
         monkeypatch.setattr(admc, "with_peers", lambda paper, rows: pd.concat([rows, peers]))
         return judged("ADMC", "every missing rate", ours)
 
