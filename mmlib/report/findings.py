@@ -138,7 +138,8 @@ def gains(
 def comparisons() -> pd.DataFrame:
     """The gains behind `findings`, one per line, in every metric that the paper prints or that chose the settings.
 
-    Columns, all text: paper, method, over, trained, data, metric, gain with its interval, seeds, reads.
+    Columns, all text: paper, compared, trained on, data, reading (of the method), gain (with interval and metric), seeds,
+    verdict.
     """
     lines = []
     for paper, rivals in _RIVALS.items():
@@ -360,7 +361,7 @@ def _umdf() -> str:
         compared("Over one view with modality dropout, distillation between two views", control),
         compared(f"Over {DROPOUT}, UMDF", dropout),
         compared("Where frames are lost and no modality is missing, over one view UMDF", frames[0]),
-        compared(f"Over {FRAME_DROPOUT} it then", frames[1]),
+        compared(f"Over {FRAME_DROPOUT}, where frames are lost, UMDF", frames[1]),
         _votes(control, dropout),
     )
 
