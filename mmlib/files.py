@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from torch import Tensor
+if TYPE_CHECKING:  # every process of a study imports this module, and most have no use for torch
+    import torch
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(weights: Mapping[str, Tensor], settings: object) -> str:
+def fingerprint(weights: Mapping[str, "torch.Tensor"], settings: object) -> str:
     """SHA-256 of named tensors and of the printed settings."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, value in weights.items():

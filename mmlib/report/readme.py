@@ -10,9 +10,9 @@ from pathlib import Path
 from mmlib import files, show
 from mmlib.models.overview import table as systems
 from mmlib.report.findings import detected_on, findings, generated, peers, simc_cells
-from mmlib.runs import records
+from mmlib.runs.rows import ROOT
 
-README = records.ROOT / "README.md"
+README = ROOT / "README.md"
 
 PANELS = {
     "SIM-C": (

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from mmlib import metrics
 from mmlib.models.simc import SIMC_CONFIGURATIONS
-from mmlib.runs.records import ROOT
+from mmlib.runs.rows import ROOT
 
 Rows = pd.DataFrame
 SystemName = tuple[str, str]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mmlib import files
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
-from mmlib.runs.records import ROOT, TEST, collect, save
+from mmlib.runs.rows import ROOT, TEST, collect, save
 from mmlib.runs.study import plan
 
 

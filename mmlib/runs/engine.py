@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import torch
 from dask.distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, wait
 from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import Outcome, Run, try_run
-from mmlib.runs.records import RECORD
+from mmlib.runs.rows import RECORD
 
 _TRIES = 3  # of a run whose worker dies under it
 _SLURM_TRIES = 10  # there a job may also have reached its walltime or been preempted
@@ -46,7 +45,7 @@ class OneGPU(WorkerPlugin):
 
 def local(workers: int | None, runs: int) -> Cluster:
     """Worker processes on this machine: one per GPU where there are GPUs, else one per core, and never more than runs."""
-    workers = workers or min(torch.cuda.device_count() or CPU_COUNT, runs)
+    workers = workers or min(_gpus() or CPU_COUNT, runs)
     # Toy models are slower on several threads than on one, and kernels that run side by side would fight for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1})
@@ -61,6 +60,12 @@ def local(workers: int | None, runs: int) -> Cluster:
         )
     except (OSError, RuntimeError) as e:
         raise RunError(f"no workers can be started here: {e}") from None
+
+
+def _gpus() -> int:
+    import torch  # here, because the workers import this module, too, and have no use for torch
+
+    return torch.cuda.device_count()
 
 
 def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path) -> Cluster:
@@ -112,7 +117,7 @@ def connected(cluster: Cluster | str) -> Iterator[Client]:
         raise RunError(f"no Dask scheduler answers at {cluster}: {e}") from None
     with client:
         if isinstance(cluster, LocalCluster):
-            client.register_plugin(OneGPU(torch.cuda.device_count()))
+            client.register_plugin(OneGPU(_gpus()))
         yield client
 
 

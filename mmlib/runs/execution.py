@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from mmlib.files import locked, write
 from mmlib.runs.errors import Busy, CellError, RunError
 from mmlib.runs.parameters import check_parameters, completed
-from mmlib.runs.records import RECORD, REQUEST
+from mmlib.runs.rows import RECORD, REQUEST
 from mmlib.runs.versions import Version
 
 NOTEBOOK = "run.ipynb"

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmlib import missing
 from mmlib.names import DataError, suggest
 from mmlib.runs.errors import RunError
 
@@ -161,6 +160,8 @@ def _check_part(where: str, name: str, value: Any, allowed: list[str] | None) ->
     if allowed is not None and not any(fnmatchcase(str(value), choice) for choice in allowed):
         raise RunError(f"{where}: {value!r} is not one of {', '.join(allowed)}{suggest(str(value), allowed)}")
     if name in _PROTOCOLS and isinstance(value, str):
+        from mmlib import missing  # it imports torch, and a worker has no use for that
+
         try:
             missing.parse(value)
         except DataError as e:

@@ -17,7 +17,7 @@ import yaml
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import Run
 from mmlib.runs.parameters import check_parameters, completed
-from mmlib.runs.records import ROOT
+from mmlib.runs.rows import ROOT
 from mmlib.runs.versions import Version
 
 _FILES = (".npz", ".csv", ".pkl", ".h5", ".hdf5", ".json")  # a value with such an ending is a file
