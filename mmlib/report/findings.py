@@ -118,9 +118,10 @@ def gains(
     too. needs: of a data set, to have a vote. datasets: by default
     all of the paper. scope: the rows that are compared. metric: by default the main one of each data set.
     """
-    rows, found, without, read = unflagged(results(paper)), {}, [], {}
-    part = scope(rows)
+    every, found, without, read = unflagged(results(paper)), {}, [], {}
     for dataset in datasets or DATASETS[paper]:
+        rows = every[every["dataset"] == dataset]
+        part = scope(rows)
         with suppress(MissingRows):
             conditions = conditions_of(part, dataset)
             other = rival or best_trivial(part, dataset, conditions)

@@ -127,7 +127,12 @@ def results(paper: str) -> Rows:
     Columns as `COLUMNS`, also where there are no rows, and `validation`, the score with which the system's settings were
     chosen, larger is better, nan where nothing was. Each fold of IEMOCAP is a seed of FOLDS.
     """
-    rows = _committed(paper)
+    return _results_once(tuple((path, path.stat().st_mtime_ns) for path in _tables(paper))).copy(deep=False)
+
+
+@lru_cache(maxsize=16)  # a page of verdicts asks sixty times
+def _results_once(tables: tuple[tuple[Path, int], ...]) -> Rows:
+    rows = _committed(path for path, _ in tables)
     chosen, system = rows[rows["role"] == "chosen"], ["dataset", "method", "variant", "protocol"]
     larger = chosen["value"].where(~chosen["metric"].isin(("mae", "loss")), -chosen["value"]).astype(float)
     scores = larger.groupby([chosen[name] for name in system]).mean().rename("validation")
@@ -139,7 +144,7 @@ def results(paper: str) -> Rows:
 
 def trials(paper: str) -> Rows:
     """The rows of the settings that were tried on validation, the chosen ones included (their role is 'chosen')."""
-    rows = _committed(paper)
+    rows = _committed(_tables(paper))
     return rows[rows["role"] != "test"].reset_index(drop=True)
 
 
@@ -159,11 +164,12 @@ def replicates(rows: Rows) -> Float[np.ndarray, "n R"]:
     return values
 
 
-def _committed(paper: str) -> Rows:
-    frames = [
-        _read(path).rename_axis("line").reset_index().assign(study=path.stem)
-        for path in sorted((ROOT / "data" / "results").glob(f"{paper}_*.csv"))
-    ]
+def _tables(paper: str) -> list[Path]:
+    return sorted((ROOT / "data" / "results").glob(f"{paper}_*.csv"))
+
+
+def _committed(tables: Iterable[Path]) -> Rows:
+    frames = [_read(path).rename_axis("line").reset_index().assign(study=path.stem) for path in tables]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     return rows[list(COLUMNS)].fillna({"variant": "", "flags": ""})
 
@@ -283,7 +289,9 @@ def scores(rows: Rows, metric: str) -> pd.DataFrame:
 
 def by_seed(rows: Rows, dataset: str, system: SystemName, metric: str, conditions: Sequence[str]) -> pd.DataFrame:
     """The scores of one system: a line per seed, a column per condition. Raises MissingRows where a row is absent."""
-    wide = scores(_of(rows, dataset, system), metric).droplevel(["method", "variant"]).reindex(columns=list(conditions))
+    part = _of(rows, dataset, system)
+    part = part[part["metric"] == metric]
+    wide = part.pivot(index="seed", columns="condition", values="value").reindex(columns=list(conditions))
     for condition in conditions:
         if wide.empty or wide[condition].isna().any():
             raise absent(rows, dataset, system, f"{metric} under {condition!r}, for at least one seed")
