@@ -2,7 +2,8 @@
 
 from mmlib.report.claims.page import by_chance, page, verdicts
 from mmlib.report.datasets import at_the_ends, headroom_table, show_worth, trial_table, worth_table
-from mmlib.report.findings import comparisons, findings
+from mmlib.report.findings import findings
+from mmlib.report.gains import comparisons, gained, peers
 from mmlib.report.headroom import has_vote, headroom
 from mmlib.report.intervals import corrected_interval, paired
 from mmlib.report.paper_metrics import flattened_f1_micro, relative_error

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mmlib import files, show
 from mmlib.models.overview import table as systems
-from mmlib.report.findings import detected_on, findings, generated, peers, simc_cells
+from mmlib.report.findings import detected_on, findings, generated, simc_cells
+from mmlib.report.gains import gained
 from mmlib.runs.rows import ROOT
 
 README = ROOT / "README.md"
@@ -31,27 +32,27 @@ PANELS = {
     ),
 }
 """Panels of figures/findings.png: what they show, and what to know about it."""
-PEERS = """
-The systems with which the papers compare stand in [compared](notebooks/compared.ipynb). A system that imputes has a control:
-the same network with zeros in place of what it imputes. TATE's control has no teacher. PmcmFL's paper gives no rule for a
-prediction with a missing modality: what it costs below, our rule costs. These are the gains over the control, where something
-is missing, and, where they are decided, over zero fill with modality dropout.
+GAINS = """
+What each method gains where something is missing, in points (MAE in its own unit): positive where the method is better,
+**bold** where the interval excludes 0. Its control is the same network without the part that the paper is about: SIM-C with
+zeros in place of simulated features, UMDF with one view, ADMC and SMCIR with zeros in place of what they generate. *The best
+trivial row*: zeros in place of what is missing, with or without modality dropout, one modality alone, or a guess, whichever is
+best on validation; where frames are lost, zero fill with modality and frame dropout.
 """
 NOTES = """
-± is a 95 % interval over seeds and test rows, with the settings that validation chose. *No effect larger than x*: the whole
-interval is within x, and x is at most a point (0.02 of MAE); *undecided, from a to b*: the interval contains 0
-and ends at a and b. A gain is the
-mean over the conditions in which something is missing. *The best trivial row*: zeros in place of what is missing, with or
-without modality dropout, one modality alone, or a guess, whichever is best on validation. Where a paper leaves open, or
-contradicts, what its gain depends on, validation chooses the reading, too; it stands in brackets. A data set counts on a claim
-about completion where complete rows are better than what is left, and where no label of its validation rows trained its
-features. Runs that ended at their limit, or no better than a guess, are left out, and there is no interval from fewer than
-three seeds. There are many intervals here, and one in twenty misses by chance: results.ipynb counts them. *MAE*: mean absolute
-error; MOSI's sentiment goes from -3 to 3.
-*Micro-F1*: F1 of all genres of all films together. *UA*: the mean over classes of the share of a class that is recognised.
-*F1* on MOSI: of positive against negative sentiment, weighted by class, without neutral clips. **Our features, and often our
-labels, are not the papers'**, so a number of ours is compared with other numbers of ours. All tables, intervals and verdicts:
-[notebooks/results.ipynb](notebooks/results.ipynb).
+± is a 95 % interval over seeds and test rows, with the settings that validation chose; there is none from fewer than three
+seeds. Where a paper leaves open, or contradicts, what its gain depends on, validation chooses the reading, too. A data set
+counts on a claim about completion where complete rows are better than what is left, and where no label of its validation rows
+trained its features. Runs that ended at their limit, or no better than a guess, are left out. There are many intervals here,
+and one in twenty misses by chance. [notebooks/results.ipynb](notebooks/results.ipynb) counts them, shows every comparison in
+each metric, and says what imputation gains the twenty systems with which the papers compare
+([compared](notebooks/compared.ipynb)).
+"""
+FEATURES = """
+**Our features, and often our labels, are not the papers'**, so a number of ours is compared with other numbers of ours. *F1* on
+MOSI: of positive against negative sentiment, weighted by class, without neutral clips. *Micro-F1*: F1 of all genres of all
+films together. *UA*: the mean over classes of the share of a class that is recognised. *MAE*: mean absolute error; MOSI's
+sentiment goes from -3 to 3.
 """
 
 
@@ -77,8 +78,12 @@ def findings_block() -> str:
     """The figure, and for each paper what it claims and what we find, as markdown."""
     table = findings()
     table["paper"] = [f"[{paper}](notebooks/{paper.replace('-', '').lower()}.ipynb)" for paper in table["paper"]]
-    others = f"{PEERS}{found}" if (found := peers()) else ""
-    return "\n\n".join(filter(None, [_figure(), show.table(table).data, _unwrapped(others), _unwrapped(NOTES)]))
+    return "\n\n".join([_figure(), show.table(table).data, _unwrapped(FEATURES)])
+
+
+def gains_block() -> str:
+    """What the methods gain, as markdown."""
+    return "\n\n".join([_unwrapped(GAINS), show.table(gained()).data, _unwrapped(NOTES)])
 
 
 def _figure() -> str:
@@ -98,7 +103,7 @@ def systems_block() -> str:
     return "\n\n".join([show.table(table).data, note])
 
 
-BLOCKS = {"findings": findings_block, "systems": systems_block}
+BLOCKS = {"findings": findings_block, "gains": gains_block, "systems": systems_block}
 
 
 def _unwrapped(text: str) -> str:
