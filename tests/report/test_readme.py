@@ -138,7 +138,7 @@ def test_compared_systems_are_judged_over_their_controls(tmp_path):
         table.assign(value=table["value"].where(~one, 0.6)).to_csv(path, index=False)
         still_open = peers()
     assert cells["IEMOCAP: UA"].to_dict() == {
-        "AE": "+0.0 ± 0.0 / **−15.0 ± 0.0**", "CRA": "– / **−15.0 ± 0.0**", "MMIN": "**+5.0 ± 0.0** / **−5.0 ± 0.0**",
+        "AE": "+0.0 ± 0.0 / **−15.0 ± 0.0**", "CRA": "+0.0 ± 0.0 / **−15.0 ± 0.0**", "MMIN": "**+5.0 ± 0.0** / **−5.0 ± 0.0**",
         "ShaSpec": "– / **+5.0 ± 0.0**", "TATE": "**−10.0 ± 0.0** / **−25.0 ± 0.0**",
     }  # fmt: skip
     # Gains of 0, 10, 0, 0, 0 points: 2 ± 2.776 * 2.
