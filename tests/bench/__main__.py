@@ -1,6 +1,6 @@
 import sys
 
-from tests.bench import admc, encode, runs, simc, smcir, systems, umdf
+from tests.bench import admc, encode, mmsa, runs, simc, smcir, systems, umdf
 
 BENCHES = {
     "simc": simc.main,
@@ -8,6 +8,7 @@ BENCHES = {
     "admc": admc.main,
     "smcir": smcir.main,
     "systems": systems.main,
+    "mmsa": mmsa.main,
     "encode": encode.main,
     "runs": runs.main,
 }

@@ -187,3 +187,13 @@ def test_classes_have_no_generated_labels_and_one_modality_is_not_enough():
     assert SelfMM({"text": 3, "audio": 2}, "multiclass", 4).ulgm is None
     with pytest.raises(DataError, match="two or more modalities, the data have text"):
         SelfMM({"text": 3}, "regression", 1)
+
+
+@pytest.mark.parametrize(
+    ("d", "widths", "parameters"),
+    [(32, (768, 5, 20), 71_748), (64, (768, 5, 20), 180_356), (24, (300, 74, 35), 35_956)],
+)
+def test_it_has_as_many_parameters_as_that_of_the_package_mmsa(d, widths, parameters):
+    """Counted in MMSA 2.2.1 without its BERT, all of its widths d."""
+    system = SelfMM(dict(zip(("text", "audio", "vision"), widths)), "regression", 1, d=d)
+    assert sum(p.numel() for p in system.parameters()) == parameters
