@@ -27,12 +27,17 @@ def printed_fall(printed: Rows, dataset: str, conditions: Sequence[str]) -> floa
     return f1["complete"] - f1[list(conditions)].mean()
 
 
-def _robust(case: Case) -> Judgement:
-    """As robust as printed: from complete clips to the sets F1 falls by at most a point more than in the paper's tables.
+_POINT = 0.01  # by which F1 may fall more than in print
 
-    Data have a vote where some system can fall by so little: the best score of each set, whichever system has it, against
-    the best one on complete clips.
-    """
+
+def can_be_as_robust(rows: Rows, printed: Rows, dataset: str, metric: str, conditions: Sequence[str]) -> bool:
+    """Whether some system can fall by so little: the best score of each set, whichever system has it on test, against the
+    best one on complete clips."""
+    return least_fall(rows, dataset, metric, conditions) <= printed_fall(printed, dataset, conditions) + _POINT
+
+
+def _robust(case: Case) -> Judgement:
+    """As robust as printed: from complete clips to the sets F1 falls by at most a point more than in the paper's tables."""
 
     def fall(system: SystemName, dataset: str, metric: str, conditions: Sequence[str]):
         complete = sampled(case.ours, dataset, system, metric, [CORPORA[dataset].complete])
@@ -41,14 +46,13 @@ def _robust(case: Case) -> Judgement:
     def measure(dataset: str, scope: str, conditions: Sequence[str]) -> Measured:
         metric = "f1_mean" if dataset == EMOTIONAL else "f1_non0"
         own, zero = (fall(system, dataset, metric, conditions) for system in (UMDF, ("zero fill", "")))
-        allowed = printed_fall(case.printed, dataset, conditions) + 0.01
-        least = least_fall(case.ours, dataset, metric, conditions)
-        if least > allowed:
+        if not can_be_as_robust(case.ours, case.printed, dataset, metric, conditions):
+            least = least_fall(case.ours, dataset, metric, conditions)
             raise NoVote(f"the best system of each set falls by {least * 100:.1f} points, more than is allowed")
-        aside = (
-            f"UMDF falls by {own[0].mean() * 100:.1f} points, in print by {(allowed - 0.01) * 100:.1f}, zero fill by "
-        )
-        return Measured({"": paired(-own, -allowed, metric)}, aside=f"{aside}{zero[0].mean() * 100:.1f}")
+        print_fall = printed_fall(case.printed, dataset, conditions)
+        falls = {"UMDF falls by": own[0].mean(), "in print by": print_fall, "zero fill by": zero[0].mean()}
+        aside = ", ".join(f"{who} {100 * value:.1f}" for who, value in falls.items()).replace(", in", " points, in", 1)
+        return Measured({"": paired(-own, -(print_fall + _POINT), metric)}, aside=aside)
 
     return verdicts.poll(
         case, "By how much less than the printed fall, plus a point, F1 falls from complete clips to the mean over the sets",
