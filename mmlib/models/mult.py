@@ -15,7 +15,8 @@ head. With the same sizes it has as many parameters as the MulT of the package M
   memory        The transformer over the results gets no positions of its own, and is read at the last observed step, at the
                 first one where a modality is missing. The paper pads in front and reads the last step
   sizes         width 40, 4 crossmodal layers, 3 of the transformers, kernel 3: among those of the paper, for all modalities
-  dropout       of whole channels on residuals, and in the head; none on attention weights, in the FFN or on embeddings
+  dropout       of whole channels on residuals, where the released code drops single numbers (`python -m tests.bench mmsa` lays
+                both side by side), and in the head; none on attention weights, in the FFN or on embeddings
   cost          encoders for six pairs and three transformers, each twice as wide: on 20 frames about 35 times a step of CRA
 """
 

@@ -1,7 +1,8 @@
 """MulT and Self-MM beside those of the package MMSA: parameters, the time of a step, and the error on test over five seeds.
 
 Both are trained on the same synthetic clips of six real frames, in the same batches, with Adam and one learning rate, and read
-at their best epoch on validation. MMSA's Self-MM reads BERT; a mean of the words stands in for it, as in ours.
+at their best epoch on validation. MMSA's Self-MM reads BERT; a mean of the words stands in for it, as in ours. MulT is
+trained without dropout, and with it: ours drops whole channels, MMSA's single numbers.
 """
 
 import time
@@ -24,7 +25,11 @@ from mmlib.models.base import System
 from mmlib.report import paired
 
 FRAMES, D, HEADS, LAYERS, EPOCHS, ROWS, LR, SEEDS = 6, 32, 4, 2, 12, 32, 1e-3, range(5)
-OURS = {"mult": {"heads": HEADS, "layers": LAYERS, "memory": 3, "kernel": 1}, "self_mm": {}}
+OURS = {
+    "MulT": ("mult", {"heads": HEADS, "layers": LAYERS, "memory": 3, "kernel": 1, "dropout": 0.0}),
+    "MulT, dropout 0.1": ("mult", {"heads": HEADS, "layers": LAYERS, "memory": 3, "kernel": 1, "dropout": 0.1}),
+    "Self-MM": ("self_mm", {}),
+}
 
 
 class MeanWord(nn.Module):
@@ -120,10 +125,10 @@ def makers(data: Dataset) -> dict[str, tuple[Callable[[], Own], Callable[[], Pee
 
     networks = import_module("MMSA.models.multiTask.SELF_MM")  # its package has a class of this name
     widths = tuple(data.dims.values())
-    mult = SimpleNamespace(
+    mult = dict(
         use_bert=False, feature_dims=widths, dst_feature_dim_nheads=(D, HEADS), nlevels=LAYERS, attn_mask=False,
-        attn_dropout=0.0, attn_dropout_a=0.0, attn_dropout_v=0.0, relu_dropout=0.0, embed_dropout=0.0, res_dropout=0.1,
-        output_dropout=0.1, text_dropout=0.0, num_classes=1, train_mode="regression",
+        attn_dropout=0.0, attn_dropout_a=0.0, attn_dropout_v=0.0, relu_dropout=0.0, embed_dropout=0.0, text_dropout=0.0,
+        num_classes=1, train_mode="regression",
         conv1d_kernel_size_l=1, conv1d_kernel_size_a=1, conv1d_kernel_size_v=1,
     )  # fmt: skip
     self_mm = SimpleNamespace(
@@ -137,11 +142,16 @@ def makers(data: Dataset) -> dict[str, tuple[Callable[[], Own], Callable[[], Pee
     networks.BertTextEncoder = lambda **_: MeanWord()
 
     def own(name: str) -> Callable[[], Own]:
-        return lambda: Own(MODELS[name].for_data(data, d=D, **OURS[name]), data)
+        kind, arguments = OURS[name]
+        return lambda: Own(MODELS[kind].for_data(data, d=D, **arguments), data)
+
+    def mult_of(dropout: float) -> Peer:
+        return Peer(MULT(SimpleNamespace(**mult, res_dropout=dropout, output_dropout=dropout)))
 
     peers = {
-        "mult": lambda: Peer(MULT(mult)),
-        "self_mm": lambda: SelfMMPeer(networks.SELF_MM(self_mm), Trainer(self_mm), data),
+        "MulT": lambda: mult_of(0.0),
+        "MulT, dropout 0.1": lambda: mult_of(0.1),
+        "Self-MM": lambda: SelfMMPeer(networks.SELF_MM(self_mm), Trainer(self_mm), data),
     }
     return {name: (own(name), peer) for name, peer in peers.items()}
 
