@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -51,7 +51,8 @@ def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
             continue
         rows = with_peers(paper, measured(paper, dataset))
         for group in [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]:
-            frame = _frame(_Block.of(paper, table, dataset, rows, group), spec)
+            of_others = tuple(replace(m, ours=m.of_others or m.ours) for m in group)
+            frame = _frame(*(_Block.of(paper, table, dataset, rows, g) for g in (group, of_others)), spec)
             if frame.empty:
                 why = f"not run: no study of {paper} measures it on {dataset}"
                 frames.append(_one_cell(paper, table, CORPORA[dataset].description, why))
@@ -118,8 +119,8 @@ Line = tuple[str, str, dict[str, str]]
 """A line of a frame: system, what its cells are, the cells by column."""
 
 
-def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
-    """Of no line where we have none."""
+def _frame(block: "_Block", of_others: "_Block", spec: Table) -> pd.DataFrame:
+    """Of no line where we have none. of_others: the same in the metrics of the methods with which the paper compares."""
     lines: list[Line] = []
     shown = {system for members in spec.lines.values() for system in members}
     for name, members in spec.lines.items():
@@ -142,7 +143,8 @@ def _frame(block: "_Block", spec: Table) -> pd.DataFrame:
     competitors = {n: s for n in others for s in ((n + form, "") for form in PEER_FORMS) if s in block.systems}
     for name, system in competitors.items():
         lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
-        lines += [*block.measured(system), *block.difference(system, name)]
+        kind = ", ".join(["ours", *(m.ours for m in set(of_others.metric.values()) if m.of_others)])
+        lines += [*of_others.measured(system, kind), *of_others.difference(system, name)]
     competitor = _best_competitor(spec, block.printed, block.metric)
     if competitor and competitor not in competitors:
         lines.append((competitor, "published, best of the others", block.published(competitor)))

@@ -10,8 +10,8 @@ import pytest
 from mmlib import report, runs
 from mmlib.models import MODELS
 from mmlib.report import readme, rows
-from mmlib.report.findings import chance_of_detection
-from mmlib.report.gains import gains, of_peers, peers, size
+from mmlib.report.findings import chance_of_detection, votes
+from mmlib.report.gains import _CONTESTS, gains, of_peers, peers, size, without_vote
 from mmlib.report.intervals import Difference
 from mmlib.report.needs import CLEAN, HEADROOM, Need
 from mmlib.report.published import DATASETS, TITLES
@@ -99,6 +99,17 @@ def test_data_without_a_vote_are_named_and_not_counted(folder):
     need = Need("an even name", lambda rows, dataset, conditions: "odd" if dataset == "avdigits" else "")
     found = gains("admc", ("ADMC", "w/o ADN"), [need], ["avdigits", "iemocap"])
     assert list(found.of) == ["iemocap"] and found.without == ["avdigits"]
+
+
+def test_data_without_a_vote_on_completion_are_named_in_the_sentence(folder, monkeypatch):
+    assert (
+        without_vote("admc") == [] and "No vote" not in report.findings().set_index("paper").loc["ADMC", "what we find"]
+    )
+    lacking = Need("headroom", lambda rows, dataset, conditions: "none" if dataset == "avdigits" else "")
+    admc = _CONTESTS["admc"][0]._replace(needs=(lacking,))
+    monkeypatch.setattr("mmlib.report.gains.HEADROOM", lacking)
+    monkeypatch.setitem(_CONTESTS, "admc", (admc,))
+    assert without_vote("admc") == ["avdigits"] and votes("admc") == "No vote on completion: digits."
 
 
 def test_simc_is_compared_as_it_was_trained(table, sentences):
