@@ -799,6 +799,42 @@ def test_a_reading_that_was_trained_otherwise_is_not_chosen():
     assert verdicts.reading(fewer, "mmimdb_genres", ("SIM-C", "")) == ("SIM-C", "")
 
 
+@pytest.fixture
+def beside_rivals(monkeypatch):
+    """(scores of SIM-C and its rivals in two metrics, complete films) -> what is judged of them."""
+
+    def judge(claim, micro, samples, complete=0.9):
+        parts = [
+            made("simc", "mmimdb_genres", {(name, ""): value}, [c], metric, protocol=c)
+            for metric, values in (("f1_micro", micro), ("f1_samples", samples)) for name, value in values.items()
+            for c, value in [(CONFIGURATIONS[0], complete), *((c, value) for c in CONFIGURATIONS[1:])]
+        ]  # fmt: skip
+        both = pd.concat(parts)
+        ours, peers = (both[both["method"].isin(simc.RIVALS) == is_peer] for is_peer in (False, True))
+        monkeypatch.setattr(simc, "with_peers", lambda paper, rows: pd.concat([rows, peers]))
+        return judged("SIM-C", claim, ours)
+
+    return judge
+
+
+def test_f_samples_are_judged_beside_the_three_rivals_in_both_metrics(beside_rivals):
+    low, high = {"SIM-C": 0.6, "ShaSpec": 0.5, "M3Care": 0.5}, {"SIM-C": 0.6, "ShaSpec": 0.5, "M3Care": 0.7}
+    rest = {"PmcmFL-central": 0.4}
+    assert beside_rivals("best of the four", low | rest, low | rest).verdict == HOLDS_HERE
+    assert beside_rivals("best of the four", high | rest, low | rest).verdict == FAILS_HERE
+    assert beside_rivals("best of the four", low | rest, high | rest).verdict == FAILS_HERE
+    fewer = beside_rivals("best of the four", low, low)
+    assert fewer.verdict == UNCHECKED and "Missing: ShaSpec in compared_mmimdb_genres" in fewer.evidence
+
+
+def test_losses_of_our_networks_follow_the_formula_of_table_2(beside_rivals):
+    scores = {"SIM-C": 0.6, "ShaSpec": 0.5, "M3Care": 0.45, "PmcmFL-central": 0.3, "zero fill + modality dropout": 0.9}
+    said = beside_rivals("next to nothing is lost", scores, scores).evidence  # 0.9 / 0.6 - 1, and so on
+    assert "SIM-C 50.0, ShaSpec 80.0, M3Care 100.0, PmcmFL-central 200.0, zero fill + modality dropout 0.0" in said
+    del scores["M3Care"]
+    assert "Our networks" not in beside_rivals("next to nothing is lost", scores, scores).evidence
+
+
 def test_our_rows_of_the_five_stand_beside_the_printed_claim():
     said = judged("ADMC", "on average, by", report.results("admc"))
     assert "over MCTN" in said.evidence and "points of ua" in said.evidence

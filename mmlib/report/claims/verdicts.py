@@ -37,7 +37,7 @@ import pandas as pd
 from mmlib.metrics import better
 from mmlib.report.intervals import Difference, against, rows_for, seeds_for
 from mmlib.report.needs import Need
-from mmlib.report.published import BASELINES, CONTROLS, READINGS
+from mmlib.report.published import BASELINES, CONTROLS, PEER_CONTROLS, READINGS
 from mmlib.report.rows import (
     AVERAGE,
     CORPORA,
@@ -237,7 +237,8 @@ def poll(
                     others.setdefault(reason, []).append(label)
                 else:
                     studies = missing.setdefault(_name(error.system) or "trivial rows", {})
-                    studies[f"{case.paper}_{CORPORA[dataset].study}"] = None
+                    notebook = "compared" if error.system[0] in PEER_CONTROLS else case.paper
+                    studies[f"{notebook}_{CORPORA[dataset].study}"] = None
                 continue
             if reason:
                 others.setdefault(reason, []).append(f"{label} {', '.join(map(str, found.gains.values()))}")
