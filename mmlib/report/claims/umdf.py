@@ -33,7 +33,7 @@ _POINT = 0.01  # by which F1 may fall more than in print
 def can_be_as_robust(rows: Rows, printed: Rows, dataset: str, metric: str, conditions: Sequence[str]) -> bool:
     """Whether some system can fall by so little: the best score of each set, whichever system has it on test, against the
     best one on complete clips."""
-    return least_fall(rows, dataset, metric, conditions) <= printed_fall(printed, dataset, conditions) + _POINT
+    return bool(least_fall(rows, dataset, metric, conditions) <= printed_fall(printed, dataset, conditions) + _POINT)
 
 
 def _robust(case: Case) -> Judgement:
