@@ -35,8 +35,8 @@ SHORT = {
     "mintrec_mpnet": "MIntRec, text alone", "mmmo": "film reviews", "iemocap_mpnet": "IEMOCAP, MPNet",
     "synthetic iemocap": "synthetic emotions",
 }  # fmt: skip
-"""Our data sets in a sentence."""
-METRICS = {
+"""Our data sets in print."""
+_METRICS = {
     "f1_micro": "micro-F1", "f1_samples": "F-samples", "map": "mAP", "ua": "UA", "f1_mean": "mean F1", "accuracy": "accuracy",
 }  # fmt: skip
 _READ = {"any views": "views may be equal", "corrected": "with our corrections", "two_stage": "in two stages"}
@@ -80,8 +80,8 @@ def gains(
     """Gains of a paper's method, by default the mean over the sets with something missing; data sets without rows are left out.
 
     The method is read as is best on validation. rival: a system; None: the best trivial row of each data set, on validation,
-    too. needs: of a data set, to have a vote. datasets: by default
-    all of the paper. scope: the rows that are compared. metric: by default the main one of each data set.
+    too. needs: of a data set, to have a vote. datasets: by default all of the paper. scope: the rows that are compared.
+    metric: by default the main one of each data set.
     """
     every, found, without, read = unflagged(results(paper)), {}, [], {}
     for dataset in datasets or DATASETS[paper]:
@@ -153,20 +153,17 @@ def gained() -> pd.DataFrame:
 
 def without_vote(paper: str) -> list[str]:
     """The data sets that have rows to compare, but no vote on completion."""
-    return list(
-        dict.fromkeys(
-            dataset
-            for _, rivals, needs, scope, conditions_of in _CONTESTS[paper]
-            if HEADROOM in needs
-            for rival in rivals
-            for dataset in gains(paper, rival, needs, scope=scope, conditions_of=conditions_of).without
-        )
-    )
+    names: dict[str, None] = {}
+    for _, rivals, needs, scope, conditions_of in _CONTESTS[paper]:
+        for rival in rivals if HEADROOM in needs else ():
+            found = gains(paper, rival, needs, scope=scope, conditions_of=conditions_of)
+            names |= dict.fromkeys(found.without)
+    return list(names)
 
 
 def in_print(metric: str) -> str:
     """A metric as papers write it."""
-    return METRICS.get(metric, metric.upper())
+    return _METRICS.get(metric, metric.upper())
 
 
 def size(gain: Difference | None) -> str:
@@ -175,12 +172,7 @@ def size(gain: Difference | None) -> str:
         return "–"
     unit, digits = (1, 3) if gain.metric == "mae" else (100, 1)
     text = f"{gain.mean * unit:+z.{digits}f} ± {gain.half * unit:.{digits}f}".replace("-", "−")
-    return (f"**{text}**" if gain.side else text) + few(gain, " ({})")
-
-
-def few(gain: Difference, form: str) -> str:
-    """The number of seeds in this form where it is below the usual one, else nothing."""
-    return form.format(f"{gain.seeds} seeds") if gain.seeds < _SEEDS else ""
+    return (f"**{text}**" if gain.side else text) + f" ({gain.seeds} seeds)" * (gain.seeds < _SEEDS)
 
 
 def comparisons() -> pd.DataFrame:
@@ -198,19 +190,14 @@ def comparisons() -> pd.DataFrame:
                     continue
                 found = gains(paper, rival, [HEADROOM, CLEAN], [dataset], scope, metric)
                 for name, gain in found.of.items():
-                    reads = {1: "better", -1: "worse", 0: "no larger effect" if kind(gain) == "small" else "undecided"}
+                    is_small = gain.largest <= MARGIN.get(gain.metric, 0.01)
+                    reads = {1: "better", -1: "worse", 0: "no larger effect" if is_small else "undecided"}
                     lines.append(
                         (TITLES[paper], over, trained, SHORT[name], found.read.get(name, "as printed"), str(gain),
                          str(gain.seeds), reads[gain.side])
                     )  # fmt: skip
     columns = ["paper", "compared", "trained on", "data", "reading", "gain", "seeds", "verdict"]
     return pd.DataFrame(lines, columns=columns)
-
-
-def kind(gain: Difference) -> str:
-    """'up', 'down', 'small' (no effect larger than `verdicts.MARGIN`) or 'open'."""
-    small = gain.largest <= MARGIN.get(gain.metric, 0.01)
-    return {1: "up", -1: "down", 0: "small" if small else "open"}[gain.side]
 
 
 def of_peers(dataset: str) -> dict[str, dict[str, Difference]]:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -88,3 +90,9 @@ def test_a_record_may_be_seen_late(tmp_path, monkeypatch):
     (run.folder / "record.json").unlink()
     monkeypatch.setattr(engine, "_SEEN", 0)
     assert not engine._seen(run)
+
+
+def test_a_worker_does_not_import_torch():
+    code = "import sys, mmlib.runs.engine; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False", "it only waits for its kernel, and torch takes longer than all the rest"
