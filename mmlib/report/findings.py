@@ -93,8 +93,8 @@ def _simc() -> str:
     if lost:
         rivals = [lost[name] for name in simc.RIVALS]
         mean_loss = (
-            f"Of micro-F1 our SIM-C loses {lost['SIM-C']:.0f} % with something missing, its rivals {min(rivals):.0f} to "
-            f"{max(rivals):.0f} %, {DROPOUT} {lost[DROPOUT]:.0f} % ({SHORT[simc.GENRES]})."
+            f"With something missing, by the paper's formula, our SIM-C loses {lost['SIM-C']:.0f} % of micro-F1, its rivals "
+            f"{min(rivals):.0f} to {max(rivals):.0f} %, {DROPOUT} {lost[DROPOUT]:.0f} % ({SHORT[simc.GENRES]})."
         )
     others = [
         f"{means} points of {in_print(metric)} {why}"

@@ -63,7 +63,7 @@ def losses(ours: Rows) -> dict[str, float]:
     rows, lost = _beside_rivals(ours, GENRES), {}
     for name in ("SIM-C", *RIVALS, DROPOUT) if len(rows) else ():
         full, *left = (score(rows, GENRES, (name, ""), "f1_micro", [c]).mean() for c in SIMC_CONFIGURATIONS)
-        lost[name] = sum(100 * max(0.0, full / part - 1) for part in left) / len(left)
+        lost[name] = float(pd.Series([paper_metrics.relative_error(full, part) for part in left]).fillna(0).mean())
     return lost
 
 

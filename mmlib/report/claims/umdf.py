@@ -49,10 +49,10 @@ def _robust(case: Case) -> Judgement:
         if not can_be_as_robust(case.ours, case.printed, dataset, metric, conditions):
             least = least_fall(case.ours, dataset, metric, conditions)
             raise NoVote(f"the best system of each set falls by {least * 100:.1f} points, more than is allowed")
-        print_fall = printed_fall(case.printed, dataset, conditions)
-        falls = {"UMDF falls by": own[0].mean(), "in print by": print_fall, "zero fill by": zero[0].mean()}
-        aside = ", ".join(f"{who} {100 * value:.1f}" for who, value in falls.items()).replace(", in", " points, in", 1)
-        return Measured({"": paired(-own, -(print_fall + _POINT), metric)}, aside=aside)
+        in_print = printed_fall(case.printed, dataset, conditions)
+        falls = [f"{100 * value:.1f}" for value in (own[0].mean(), in_print, zero[0].mean())]
+        aside = "UMDF falls by {} points, in print by {}, zero fill by {}".format(*falls)
+        return Measured({"": paired(-own, -(in_print + _POINT), metric)}, aside=aside)
 
     return verdicts.poll(
         case, "By how much less than the printed fall, plus a point, F1 falls from complete clips to the mean over the sets",
