@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmlib import metrics, missing
-from mmlib.data.dataset import Dataset
+from mmlib.data.dataset import Dataset, zero_hidden
 from mmlib.missing.patterns import all_patterns
 from mmlib.models.base import System
 from mmlib.names import DataError
@@ -142,7 +142,7 @@ def _owned(data: Dataset, rows: Tensor, seed: int, client: int | None) -> Datase
     if not bool(usable.any()):
         return None
     observed = {m: f[usable] for m, f in observed.items()}
-    features = {m: x[usable].masked_fill(~observed[m][..., None], 0) for m, x in features.items()}
+    features = {m: zero_hidden(x[usable], observed[m]) for m, x in features.items()}
     target, n = data.target[rows][usable], int(usable.sum())
     # `fit` asks for validation rows, whose scores are not used here: the same ones again.
     features, observed = ({m: torch.cat((x, x)) for m, x in part.items()} for part in (features, observed))

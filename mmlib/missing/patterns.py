@@ -13,9 +13,8 @@ Observed = dict[str, Bool[Tensor, "n _"]]
 
 def pattern_names(visible: Mapping[str, Bool[Tensor, "n _"]]) -> np.ndarray:
     """(n,) text such as 'image + text': the modalities of each row."""
-    present = {m: f.any(1).cpu().numpy() for m, f in visible.items()}
-    rows = zip(*present.values())
-    return np.array([" + ".join(itertools.compress(present, row)) for row in rows])
+    rows = zip(*(f.any(1).cpu().numpy() for f in visible.values()))
+    return np.array([" + ".join(itertools.compress(visible, row)) for row in rows])
 
 
 def availability(observed: Observed) -> Bool[Tensor, "n M"]:

@@ -69,7 +69,7 @@ class CubeMLP(System):
 
     def cube(self, batch: Batch) -> Cube:
         """(B, length, M, d)."""
-        frames = {m: batch.x[m].masked_fill(~batch.observed[m][..., None], 0) for m in self.dims}
+        frames = {m: batch.frames(m) for m in self.dims}
         return torch.stack([resized(project(frames[m]), self.length) for m, project in self.input.items()], 2)
 
 

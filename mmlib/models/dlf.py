@@ -103,7 +103,7 @@ class DLF(System):
         """e_m, the embedded sequences; s_m, their shared features; p_m, their specific features."""
         e = {}
         for m, project in self.input.items():
-            e[m] = resized(project(batch.x[m].masked_fill(~batch.observed[m][..., None], 0)), self.length)
+            e[m] = resized(project(batch.frames(m)), self.length)
         return e, {m: self.shared(z) for m, z in e.items()}, {m: self.private[m](z) for m, z in e.items()}
 
     def fuse(self, s: Sequences, p: Sequences) -> Float[Tensor, "B h"]:

@@ -36,7 +36,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, smooth_l1_loss
 
-from mmlib.data.dataset import Batch, frame_mean
+from mmlib.data.dataset import Batch, frame_mean, zero_hidden
 from mmlib.missing.patterns import all_patterns
 from mmlib.models.base import Prediction, System
 from mmlib.models.hiding import incomplete_view, with_random_subset
@@ -112,7 +112,7 @@ class EMT(System):
 
     def read(self, batch: Batch) -> Reading:
         """Encoders, context and units."""
-        L = {m: f(batch.x[m].masked_fill(~batch.observed[m][..., None], 0)) for m, f in self.input.items()}
+        L = {m: f(batch.frames(m)) for m, f in self.input.items()}
         G = torch.stack([self.token[m](z) for m, z in _means(L, batch).items()], 1)
         for unit in self.units:
             L, G = unit(L, G)
@@ -164,7 +164,7 @@ class _LSTM(nn.LSTM):
 def hidden_error(made: Float[Tensor, "B T i"], m: str, batch: Batch, view: Batch) -> Float[Tensor, ""]:
     """Smooth L1 error (beta 1) of the frames of a modality that the view hides; mean over them and their dimensions, or 0."""
     hidden = batch.observed[m] & ~view.observed[m]
-    error = smooth_l1_loss(made, batch.x[m].masked_fill(~hidden[..., None], 0), reduction="none").mean(2)
+    error = smooth_l1_loss(made, zero_hidden(batch.x[m], hidden), reduction="none").mean(2)
     return error.masked_fill(~hidden, 0).sum() / hidden.sum().clamp(min=1)
 
 

@@ -103,7 +103,7 @@ class Chain(System):
 
     def read(self, batch: Batch) -> tuple[Float[Tensor, "B T W"], Bool[Tensor, "B T"]]:
         """The sources side by side, and the steps at which all of them are observed."""
-        x = [batch.x[m].masked_fill(~batch.observed[m][..., None], 0) for m in self.sources]
+        x = [batch.frames(m) for m in self.sources]
         T = next((v.shape[1] for v in x if v.shape[1] > 1), 1)
         seen = [resized(batch.observed[m][..., None].to(v.dtype), T) for m, v in zip(self.sources, x)]
         known = torch.cat(seen, 2).amin(2) > 0.999
@@ -120,8 +120,7 @@ class Chain(System):
         return Prediction(self.head(pooled), representation=pooled)
 
     def _target(self, batch: Batch, i: int) -> tuple[Float[Tensor, "B T W"], Bool[Tensor, "B T"]]:
-        observed = batch.observed[self.targets[i]]
-        return self._padded(batch.x[self.targets[i]].masked_fill(~observed[..., None], 0)), observed
+        return self._padded(batch.frames(self.targets[i])), batch.observed[self.targets[i]]
 
     def _padded(self, x: Float[Tensor, "B T d"]) -> Float[Tensor, "B T W"]:
         return nn.functional.pad(x, (0, self.width - x.shape[2]))

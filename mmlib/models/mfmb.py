@@ -108,7 +108,7 @@ class MFMBNet(System):
         """Trunk, fusion and branches."""
         L = {}
         for m, project in self.input.items():
-            z = project(batch.x[m].masked_fill(~batch.observed[m][..., None], 0))
+            z = project(batch.frames(m))
             L[m] = self.trunk[m](z + positions(z.shape[1], z.shape[2], z))
         n, b = len(self.tokens), self.tokens.expand(len(L["text"]), -1, -1)
         b = self.fuse_others(torch.cat((*(z for m, z in L.items() if m != "text"), b), 1))[:, -n:]

@@ -175,7 +175,7 @@ def embed(input: nn.ModuleDict, batch: Batch) -> Sequences:
     """Per modality (B, T_m, d): temporal convolution times sqrt(d), plus positions."""
     E = {}
     for m, convolution in input.items():
-        z = convolution(batch.x[m].masked_fill(~batch.observed[m][..., None], 0))
+        z = convolution(batch.frames(m))
         E[m] = z * math.sqrt(z.shape[2]) + positions(z.shape[1], z.shape[2], z)
     return E
 

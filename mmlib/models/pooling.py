@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmlib.data.dataset import zero_hidden
 from mmlib.models.layers import at_step
 
 
@@ -44,7 +45,7 @@ class TextCNN(nn.Module):
         self.out = nn.Linear(3 * channels, d)
 
     def forward(self, x: Float[Tensor, "B T i"], observed: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-        words = x.masked_fill(~observed[..., None], 0)
+        words = zero_hidden(x, observed)
         pooled = [_max_over(_convolved(words, conv).relu(), observed) for conv in self.convolutions]
         return self.out(self.dropout(torch.cat(pooled, 1))).relu()
 
@@ -67,7 +68,8 @@ def _states(
     """The states of an LSTM over the observed frames in their order, and which steps they are: the first ones of a row."""
     # Observed frames move to the front, so that no other frame influences them.
     order = (~observed).byte().argsort(dim=1, stable=True)
-    x = x.masked_fill(~observed[..., None], 0).gather(1, order[..., None].expand_as(x))
+    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]  # of the row, among the frames of all rows
+    x = zero_hidden(x, observed).flatten(0, 1).index_select(0, (first + order).flatten()).view_as(x)
     return lstm(x)[0], observed.gather(1, order)
 
 

@@ -131,7 +131,7 @@ class TaggedEncoder(nn.Module):
         """X: the frames of one modality after those of another, each in the common space, with the tag at its end."""
         H = []
         for m, project in self.input.items():
-            z = project(batch.x[m].masked_fill(~batch.observed[m][..., None], 0))
+            z = project(batch.frames(m))
             H.append(self.block[m](z + positions(z.shape[1], z.shape[2], z)))
         C = torch.cat([self.common(h, i) for i, h in enumerate(H)], 1)
         tag = availability(batch.observed).to(C.dtype)  # (B, M)

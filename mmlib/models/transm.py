@@ -81,7 +81,7 @@ class TransM(System):
         out = {}
         for m, project in self.input.items():
             observed = batch.observed[m][..., None]
-            out[m] = torch.where(observed, project(batch.x[m].masked_fill(~observed, 0)).tanh(), self.query[m])
+            out[m] = torch.where(observed, project(batch.frames(m)).tanh(), self.query[m])
         return out
 
     def _translate(self, batch: Batch) -> tuple[Prediction, Sequences, Sequences]:
@@ -140,5 +140,5 @@ class DecoderLayer(nn.Module):
 def _error(made: Float[Tensor, "B T d"], batch: Batch, m: str) -> Float[Tensor, ""]:
     """Mean absolute error over the observed frames of a modality; 0 without any."""
     observed = batch.observed[m]
-    error = (made - batch.x[m].masked_fill(~observed[..., None], 0)).abs().mean(2)
+    error = (made - batch.frames(m)).abs().mean(2)
     return error.masked_fill(~observed, 0).sum() / observed.sum().clamp(min=1)

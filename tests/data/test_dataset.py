@@ -11,7 +11,7 @@ import torch
 
 from mmlib import synthetic
 from mmlib.data import archive, read
-from mmlib.data.dataset import Dataset, frame_mean
+from mmlib.data.dataset import Dataset, frame_mean, zero_hidden
 from mmlib.names import DataError
 
 
@@ -292,7 +292,7 @@ def test_valid_rows_come_from_whole_groups_of_test():
     assert len(chosen) > 10 and len({g for groups in chosen for g in groups}) == 9
     assert len(np.unique(video[data.with_valid_from_test(2 / 3).split == "valid"])) == 6
     for share in (0.01, 0.99, -1.0):
-        with pytest.raises(DataError, match="of the 9 groups of test are .*; choose another"):
+        with pytest.raises(DataError, match="of 9 groups of test is .*; choose another"):
             data.with_valid_from_test(share)
     with pytest.raises(DataError, match="no column 'group'"):
         replace(data, group=None).with_valid_from_test()
@@ -356,6 +356,24 @@ def test_frame_mean_by_hand(length):
     x.masked_fill_(~observed[..., None], float("nan"))  # hidden frames have no influence
     assert torch.equal(frame_mean(x, observed), expected)
     assert frame_mean(x.double(), observed).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_hidden_frames_become_zero_and_no_other_bit_changes(dtype):
+    seen = [-3.5, 0.0, float("inf"), 1e-7]
+    x = torch.tensor([[seen, [float("nan"), -1.0, float("inf"), 2.0]]] * 2, dtype=dtype)
+    observed = torch.tensor([[True, False], [False, False]])
+    zeroed = zero_hidden(x, observed)
+    assert torch.equal(zeroed[0, 0], x[0, 0]) and not zeroed[0, 1].any() and not zeroed[1].any()
+    assert not zeroed.signbit()[0, 1].any() and x[0, 1, 0].isnan()  # no -0.0, and the argument is as it was
+    transposed = x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(zero_hidden(transposed, observed), zeroed)
+
+
+def test_gradients_reach_the_frames_that_are_shown_and_no_others():
+    x, observed = torch.randn(2, 3, 4, requires_grad=True), torch.tensor([[True, False, True], [False] * 3])
+    zero_hidden(x, observed).sum().backward()
+    assert torch.equal(x.grad, observed[..., None].expand(2, 3, 4).float())
 
 
 def in_dialogues(**columns):

@@ -157,7 +157,7 @@ def ready(name, arguments, films):
 def batch_of(films, split="test", name=""):
     view = films.view(split)
     batch = view.batch(torch.arange(len(view)))
-    keep = torch.arange(len(batch)) % 3
+    keep = torch.arange(len(batch), device=films.device) % 3
     frames = {
         "image": batch.observed["image"] & (keep != 1)[:, None],
         "text": batch.observed["text"] & ((keep != 2) | (name in NEEDS_TEXT))[:, None],
@@ -426,7 +426,6 @@ def test_traits_are_declared_by_name():
 @pytest.mark.gpu
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_gpu_predicts_as_the_cpu_does(name, arguments, films):
-    system, batch = ready(name, arguments, films), batch_of(films, name=name).unlabelled()
-    expected = system.predict(batch).logits
-    system = ready(name, arguments, films)
-    torch.testing.assert_close(system.cuda().predict(batch.to("cuda")).logits.cpu(), expected, rtol=1e-3, atol=1e-4)
+    expected = ready(name, arguments, films).predict(batch_of(films, name=name).unlabelled()).logits
+    system, batch = ready(name, arguments, films).cuda(), batch_of(films.to("cuda"), name=name).unlabelled()
+    torch.testing.assert_close(system.predict(batch).logits.cpu(), expected, rtol=1e-3, atol=1e-4)

@@ -71,8 +71,8 @@ class RowCache:
 def row_contents(batch: Batch) -> list[bytes]:
     """One digest per row, of everything that it observes and of its number."""
     columns = [batch.index[:, None]]
-    for m, x in batch.x.items():
-        columns += [batch.observed[m], x.masked_fill(~batch.observed[m][..., None], 0).flatten(1)]
+    for m in batch.x:
+        columns += [batch.observed[m], batch.frames(m).flatten(1)]
     columns = [c.cpu().contiguous().numpy() for c in columns]
     rows = [b"".join(c[i].tobytes() for c in columns) for i in range(len(batch))]
     return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]

@@ -188,8 +188,7 @@ class ADMC(System):
         return F.masked_fill(~availability(batch.observed)[..., None], 0)
 
     def _encode(self, m: str, batch: Batch) -> Float[Tensor, "B d"]:
-        x, observed = batch.x[m], batch.observed[m]
-        return self.encoders[m](x, observed) if self.kind != "none" else x.masked_fill(~observed[..., None], 0)[:, 0]
+        return self.encoders[m](batch.x[m], batch.observed[m]) if self.kind != "none" else batch.frames(m)[:, 0]
 
     def _enhanced(self, completed: Float[Tensor, "B P M d"]) -> Float[Tensor, "B M c"]:
         """Eq 5: F_enhd = cat(F, F'), where F'_i is generated from all modalities but i."""

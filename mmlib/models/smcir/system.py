@@ -157,7 +157,7 @@ class SMCIR(System):
                 f"row {row} has no {self.text!r}, which SMCIR assumes to be always present; use a protocol that keeps it, or "
                 "only rows that have it"
             )
-        x = {m: v.masked_fill(~batch.observed[m][..., None], 0) for m, v in batch.x.items()}
+        x = {m: batch.frames(m) for m in batch.x}
         if self.encoder is not None:
             observed = batch.observed[self.text]
             x[self.text] = self.encoder(x[self.text], observed).masked_fill(~observed[..., None], 0)
