@@ -27,6 +27,12 @@ from mmlib.runs.rows import RECORD
 _TRIES = 3  # of a run whose worker dies under it
 _SLURM_TRIES = 10  # there a job may also have reached its walltime or been preempted
 _SEEN = 60  # seconds after which a file from another machine must be visible here
+# Dask looks at itself many times a second, which costs 6 % of a core; here a worker waits minutes for one kernel.
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 _LISTS = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
 
 
@@ -48,7 +54,7 @@ def local(workers: int | None, runs: int) -> Cluster:
     workers = workers or min(_gpus() or CPU_COUNT, runs)
     # Toy models are slower on several threads than on one, and kernels that run side by side would fight for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1})
+    dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1, **_QUIET})
     try:
         return LocalCluster(
             n_workers=workers,
@@ -77,7 +83,7 @@ def slurm(workers: int | None, runs: int, options: Mapping[str, Any], logs: Path
     from dask_jobqueue import SLURMCluster
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the import of dask_jobqueue has replaced it by sys.exit
-    dask.config.set({"distributed.scheduler.allowed-failures": _SLURM_TRIES - 1})
+    dask.config.set({"distributed.scheduler.allowed-failures": _SLURM_TRIES - 1, **_QUIET})
     options = {k: [v] if k in _LISTS and isinstance(v, str) else v for k, v in options.items()}
     defaults = {"cores": 1, "processes": 1, "memory": "4GB", "job_script_prologue": ["export OMP_NUM_THREADS=1"]}
     defaults |= {"log_directory": str(logs), "scheduler_options": {"dashboard_address": "127.0.0.1:0"}}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import dask
 import pytest
 
 from mmlib import runs
@@ -96,3 +97,11 @@ def test_a_worker_does_not_import_torch():
     code = "import sys, mmlib.runs.engine; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False", "it only waits for its kernel, and torch takes longer than all the rest"
+
+
+def test_workers_that_wait_do_not_look_at_themselves(monkeypatch):
+    """Ten times a second is Dask's own setting; of each worker and of the study it costs 3 % of a core."""
+    monkeypatch.setattr(engine, "LocalCluster", lambda **options: dask.config.get("distributed"))
+    with dask.config.set({}):
+        inherited = engine.local(1, 1)  # workers get the configuration of their cluster
+        assert inherited["worker"]["profile"]["enabled"] is False and inherited["admin"]["tick"]["interval"] == "1s"
