@@ -1,6 +1,7 @@
 """Outputs of notebook cells as markdown: source code and tables."""
 
 import inspect
+import re
 import textwrap
 from typing import Any
 
@@ -37,13 +38,20 @@ def check(name: str, by_code: Any, by_hand: Any, rtol: float = 1e-4, atol: float
     torch.testing.assert_close(by_code.float(), by_hand.float(), rtol=rtol, atol=atol)
 
 
+_NUMBER = re.compile(r"–$|\**[+−-]?[\d.,]+(?!\w)")
+
+
 def table(frame: pd.DataFrame, caption: str = "", digits: int = 3) -> Markdown:
-    """A markdown table: floats to `digits` decimals, NaN as –, numbers right-aligned, an index only if it has a name."""
+    """A markdown table: floats to `digits` decimals, NaN as –, an index only if it has a name.
+
+    Columns of numbers, also of such as '0.93 ± 0.01', are right-aligned. A column's name may break after each underscore.
+    """
     flat = frame if set(frame.index.names) == {None} else frame.reset_index()
     names = [label if isinstance(label, tuple) else (label,) for label in flat.columns]
-    header = [" · ".join(_cell(part, digits) for part in name if part != "") for name in names]
-    rule = ["---:" if pd.api.types.is_numeric_dtype(dtype) else ":---" for dtype in flat.dtypes]
+    header = [" · ".join(_cell(part, digits) for part in name if part != "").replace("_", "_<wbr>") for name in names]
     rows = [[_cell(value, digits) for value in row] for row in flat.itertuples(index=False, name=None)]
+    numbers = [all(map(_NUMBER.match, column)) for column in zip(*rows)] or [True] * len(header)
+    rule = ["---:" if is_number else ":---" for is_number in numbers]
     lines = ["| " + " | ".join(row) + " |" for row in (header, rule, *rows)]
     return Markdown((f"**{caption}**\n\n" if caption else "") + "\n".join(lines))
 

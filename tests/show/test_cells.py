@@ -110,6 +110,15 @@ def test_table_with_named_index_and_two_header_rows():
     assert show.table(frame, digits=2).data == expected.replace("12.35", f"{12.345:.2f}")
 
 
+def test_columns_of_numbers_are_aligned_and_long_names_may_break():
+    numbers = ["0.93 ± 0.01", "–", "**−1.1 ± 1.0** (3 seeds)", "12,345", "7%"]
+    frame = pd.DataFrame(
+        {"100_image_20_text": numbers, "condition": ["100_image_20_text"] * 5, "kind": ["–"] * 4 + ["a"]}
+    )
+    header, rule = show.table(frame).data.split("\n")[:2]
+    assert header == "| 100_<wbr>image_<wbr>20_<wbr>text | condition | kind |" and rule == "| ---: | :--- | :--- |"
+
+
 def test_table_without_rows_and_of_mixed_cells():
     assert show.table(pd.DataFrame({"a": [], "b": []})).data.count("\n") == 1
     mixed = pd.DataFrame({"value": [1, 0.5, True, None, (1, 2), "two\nlines"]}, dtype=object)
