@@ -13,7 +13,7 @@ from mmlib import corpora, missing
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.report.claims import simc, umdf
 from mmlib.report.claims.verdicts import reading
-from mmlib.report.gains import SHORT, gains, in_print, without_vote
+from mmlib.report.gains import READ, SHORT, gains, in_print, without_vote
 from mmlib.report.needs import CLEAN, HEADROOM, JUDGED_FRAMES, Need
 from mmlib.report.published import DATASETS, DROPOUT, OWN, TITLES, not_run
 from mmlib.report.rows import (
@@ -94,7 +94,8 @@ def _simc() -> str:
         rivals = [lost[name] for name in simc.RIVALS]
         mean_loss = (
             f"With something missing, by the paper's formula, our SIM-C loses {lost['SIM-C']:.0f} % of micro-F1, its rivals "
-            f"{min(rivals):.0f} to {max(rivals):.0f} %, {DROPOUT} {lost[DROPOUT]:.0f} % ({SHORT[simc.GENRES]})."
+            f"{min(rivals):.0f} to {max(rivals):.0f} %, zero fill {lost['zero fill']:.0f} %, with modality dropout "
+            f"{lost[DROPOUT]:.0f} % ({SHORT[simc.GENRES]})."
         )
     others = [
         f"{means} points of {in_print(metric)} {why}"
@@ -142,10 +143,11 @@ def umdf_losses() -> dict[str, dict[str, float]]:
 
 def _umdf() -> str:
     of_all = umdf_losses()
-    losses = [
-        f"{loss.pop('UMDF'):.1f} ({'; '.join([SHORT[d], *(f'{name} {value:.1f}' for name, value in loss.items())])})"
-        for d, loss in of_all.items()
-    ]
+    losses, rows = [], unflagged(results("umdf"))
+    for d, loss in of_all.items():
+        own = reading(rows, d, OWN["umdf"])
+        place = SHORT[d] + (f", {READ[own[1]]}" if own != OWN["umdf"] else "")
+        losses.append(f"{loss.pop('UMDF'):.1f} ({'; '.join([place, *(f'{k} {v:.1f}' for k, v in loss.items())])})")
     left_out = [SHORT[d] for d in (*umdf.MOSI, umdf.EMOTIONAL) if d not in of_all and not not_run("umdf", d)]
     lost = (
         f"Loss of F1 from complete clips to sets with something missing, in points: {listed(losses)}." if losses else ""
@@ -237,9 +239,11 @@ def _smcir() -> str:
         found = f"F1 with which the detector finds missing modalities ({listed(SHORT[d] for d in datasets)}): {', '.join(f1)}."
     if fires := generator_active():
         whole = generator_active("complete")
-        shares = [f"{share:.0f} % ({SHORT[d]}; of complete clips {whole[d]:.0f} %)" for d, share in fires.items()]
+        shares = [f"{share:.0f} % and {whole[d]:.0f} % ({SHORT[d]})" for d, share in fires.items()]
         found = _joined(
-            found, f"As printed it fires, and so completes, in {listed(shares)} of the clips that have text alone."
+            found,
+            "As printed it calls audio and vision missing, and so completes them, where text is alone and on complete clips in "
+            f"{listed(shares)} of all cases.",
         )
     return _joined(found, votes("smcir"))
 

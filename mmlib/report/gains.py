@@ -39,7 +39,7 @@ SHORT = {
 _METRICS = {
     "f1_micro": "micro-F1", "f1_samples": "F-samples", "map": "mAP", "ua": "UA", "f1_mean": "mean F1", "accuracy": "accuracy",
 }  # fmt: skip
-_READ = {"any views": "views may be equal", "corrected": "with our corrections", "two_stage": "in two stages"}
+READ = {"any views": "views may be equal", "corrected": "with our corrections", "two_stage": "in two stages"}
 _SEEDS = 5
 _COMPLETE = ("MulT", "Self-MM", "Self-MM w/o ULGM", "CubeMLP", "EMT", "TETFN", "TETFN w/o ULGM", "DLF", "CLGSI")
 _PEERS = (*PEER_CONTROLS, "MCTN", "TransM", *(f"{name} + dropout" for name in _COMPLETE))
@@ -97,7 +97,7 @@ def gains(
                 continue
             found[dataset] = gain
             if own != OWN[paper]:
-                read[dataset] = _READ[own[1]]
+                read[dataset] = READ[own[1]]
     return Gains(found, without, read)
 
 

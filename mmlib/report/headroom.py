@@ -39,6 +39,7 @@ CAPTION = (
 GAIN, NO_GAIN = "complete is better than what is left", "complete is not better than what is left"
 NO_SIGNAL = "what is left is no better than a constant"
 NO_ROW, FEW_SEEDS = "there is no row without a flag to compare", "an interval needs three seeds"
+_FEWEST_SEEDS = 3
 _SINGLE = r"\w+ alone"
 _TRIVIAL = f"zero fill|{re.escape(DROPOUT)}|{_SINGLE}"
 _ANY = ("trivial rows", "")
@@ -51,8 +52,8 @@ def headroom(rows: Rows, dataset: str, metric: str | None = None) -> pd.DataFram
     rows: of one paper, from `runs.Record.frame` or `rows.results`. metric: by default the main metric of the data set.
     Columns, all text: scores (mean ± standard deviation over seeds; mae as it is, all else in percent) of the constant
     (prior), the coin, the best single modality that is available, the best trivial row, complete rows (the best trivial row
-    on them), and the oracle where there is one; `headroom`, complete minus what is left, with its interval; `vote`.
-    A cell without rows is –.
+    on them), and the oracle where there is one; from three seeds on `headroom`, complete minus what is left, with its interval,
+    and `vote`. A cell without rows is –.
 
     The best row has the best mean over seeds on the test rows themselves, since the rows hold no scores on validation. That is
     optimistic, and the interval does not count it. The same rule picks the best row on complete rows and on what is left.
@@ -61,7 +62,10 @@ def headroom(rows: Rows, dataset: str, metric: str | None = None) -> pd.DataFram
     table = _Table.of(rows, dataset, metric)
     lines = {condition: _line(table, condition) for condition in table.conditions}
     frame = pd.DataFrame.from_dict(lines, orient="index").rename_axis(index="condition", columns=table.metric)
-    return frame if frame["oracle"].ne("–").any() else frame.drop(columns="oracle")
+    silent = ["oracle"] if frame["oracle"].eq("–").all() else []
+    if table.scores.index.get_level_values("seed").nunique() < _FEWEST_SEEDS:
+        silent += ["headroom", "vote"]
+    return frame.drop(columns=silent)
 
 
 def has_vote(rows: Rows, dataset: str, conditions: Sequence[str], metric: str | None = None) -> tuple[bool, str]:
@@ -144,7 +148,9 @@ class _Table:
         """Whether what is left is clearly better than the constant; True where there is no row to say so."""
         left, constant = self.left(condition).scores, self.best("prior", condition).scores
         seeds = constant.index.intersection(left.index)
-        return len(seeds) < 3 or paired(left.loc[seeds], constant.loc[seeds], self.metric, ratio=self.ratio).side == 1
+        if len(seeds) < _FEWEST_SEEDS:
+            return True
+        return paired(left.loc[seeds], constant.loc[seeds], self.metric, ratio=self.ratio).side == 1
 
     def judge(self, left: pd.DataFrame) -> tuple[Difference | None, str]:
         """The gain of complete rows over what is left, and in words whether there is one."""
@@ -152,7 +158,7 @@ class _Table:
         seeds = complete.index.intersection(left.index)
         if complete.empty or left.empty:
             return None, NO_ROW
-        if len(seeds) < 3:
+        if len(seeds) < _FEWEST_SEEDS:
             return None, FEW_SEEDS
         gain = paired(complete.loc[seeds], left.loc[seeds], self.metric, ratio=self.ratio)
         return gain, GAIN if gain.side == 1 else NO_GAIN

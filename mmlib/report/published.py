@@ -7,7 +7,7 @@ import pandas as pd
 
 from mmlib.models.simc import SIMC_CONFIGURATIONS
 from mmlib.report.paper_metrics import relative_error
-from mmlib.report.rows import CORPORA, FOLDS, SystemName, measured
+from mmlib.report.rows import CORPORA, FOLDS, PEER_FORMS, Rows, SystemName, matched, measured, reported, results
 
 TITLES = {"simc": "SIM-C", "umdf": "UMDF", "admc": "ADMC", "smcir": "SMCIR"}
 """The papers: name in data/results and data/reported -> name in print."""
@@ -66,13 +66,31 @@ def not_run(paper: str, dataset: str) -> str:
     return ""
 
 
+def with_peers(paper: str, rows: Rows) -> Rows:
+    """These rows of a paper, and below them those of the systems with which it compares, on the same data and features.
+
+    `data`, the fingerprint of what was trained on, must be equal, too: another scaling of the same features is another budget.
+    The peers' studies are data/results/compared_*.csv. Of SIM-C's the condition without holes gets its paper's name here.
+    """
+    peers = results("compared")
+    forms = [name + form for name in reported(paper)["method"].unique() for form in PEER_FORMS]
+    forms += [PEER_CONTROLS[name] for name in forms if name in PEER_CONTROLS]
+    peers = peers[peers["method"].isin(forms) & (peers["variant"] == "")].merge(
+        rows[["dataset", "features", "data"]].drop_duplicates()
+    )
+    if paper == "simc":
+        whole = {"complete": SIMC_CONFIGURATIONS[0]}
+        peers = matched(peers.replace({"condition": whole, "protocol": whole}))
+    return pd.concat([rows, peers], ignore_index=True) if len(peers) else rows
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric of a published table, and which of ours it is.
 
     printed: its name in data/reported. ours: its name in data/results. meaning: what it counts, for captions.
     unit: multiplier from our fraction to the table's unit. digits: decimals of our numbers. lower: lower is better.
-    of_others: which of ours it is for the methods with which the paper compares, where that is another one.
+    of_others: the metric in which the other methods are presumably printed, where that is another one.
     """
 
     printed: str
@@ -81,7 +99,7 @@ class Metric:
     unit: float = 100
     digits: int = 1
     lower: bool = False
-    of_others: str = ""
+    of_others: "Metric | None" = None
 
 
 @dataclass(frozen=True)
@@ -131,10 +149,8 @@ _SENTIMENT = (
     Metric("acc2_has0", "acc2_has0", "accuracy in %, negative against the rest"),
     Metric("f1_has0", "f1_has0", "weighted F1 in %, on the same clips"),
 )
-_CELLS = (
-    "cell accuracy, which the released code calls F-micro; the other methods are printed below what predicting no genre scores "
-    "in it, so presumably as a true micro-F1, and ours of them is f1_micro"
-)
+_MICRO = "micro-F1, as presumably the other methods are printed: predicting no genre scores more than they do in cell accuracy"
+_LOSS = "the loss of {} relative to the remaining score, run by run, over the runs that lost something"
 _UMDF_F1 = Metric("f1", "f1_non0", "F1 in %, negative against positive, weighted, without neutral clips as in MulT")
 EMOTIONS = {"happy": 1, "sad": 3, "angry": 0, "neutral": 2}  # the order of the archive's labels is alphabetical
 _SIMC = {"SIM-C": _variants("SIM-C", "", "two_stage")}
@@ -155,17 +171,20 @@ _NO_MINTREC = (("MIntRec with audio and video", "no audio or video features of i
 TABLES: dict[tuple[str, str], Table] = {
     ("simc", "1"): Table(
         "F-micro under missing posters and plots",
-        (Metric("f_micro_as_printed", "cell_accuracy", _CELLS, unit=1, digits=3, of_others="f1_micro"),),
+        (Metric(
+            "f_micro_as_printed", "cell_accuracy", "cell accuracy, which the released code calls F-micro", unit=1, digits=3,
+            of_others=Metric("f_micro_as_printed", "f1_micro", _MICRO, unit=1, digits=3),
+        ),),
         _SIMC, _SIMC_FILMS, not_run=_NO_CLIP,
     ),
     ("simc", "2"): Table(
         "degradation against complete films",
         (Metric(
-            "relative_error_percent", "cell_accuracy",
-            "relative error in %: the loss of Table 1's F-micro (ours: of cell accuracy, of the compared methods f1_micro) "
-            "relative to the remaining score, run by run; not defined for a run that lost nothing, so the other runs alone are "
-            "averaged",
-            digits=2, lower=True, of_others="f1_micro",
+            "relative_error_percent", "cell_accuracy", f"relative error in %: {_LOSS.format('cell accuracy')}",
+            digits=2, lower=True,
+            of_others=Metric(
+                "relative_error_percent", "f1_micro", f"relative error in %: {_LOSS.format(_MICRO)}", digits=2, lower=True
+            ),
         ),),
         _SIMC, _SIMC_FILMS, derive=_relative_errors, not_run=_NO_CLIP,
     ),

@@ -44,18 +44,16 @@ class Corpus:
     """One of our data sets.
 
     study: the settings are in notebooks/studies/<paper>_<study>.yaml. is_published: its rows are of the published set.
-    same_unit: its labels are in the published unit, so that mean absolute errors may be subtracted. folds: the papers in
-    whose rows each seed is another fold. missing: regular expression of the conditions over which the paper averages.
-    complete: the condition under which nothing is missing; empty where there is none.
-    sequences: the modalities with more than one frame. contextual: a frame of them that is hidden after encoding is told
-    by its neighbours. contaminated: settings are chosen on rows whose labels trained the
-    features; the studies on mosi_bclstm choose on a third of its test videos instead.
+    folds: the papers in whose rows each seed is another fold. missing: regular expression of the conditions over which the
+    paper averages. complete: the condition under which nothing is missing; empty where there is none.
+    sequences: the modalities with more than one frame. contextual: a frame of them that is hidden after encoding is told by
+    its neighbours. contaminated: settings are chosen on rows whose labels trained the features; the studies on mosi_bclstm
+    choose on a third of its test videos instead.
     """
 
     description: str
     study: str
     is_published: bool = True
-    same_unit: bool = True
     folds: tuple[str, ...] = ()
     missing: str = AVAILABLE
     complete: str = "complete"
@@ -87,7 +85,7 @@ CORPORA = {
     "mosi_bclstm": Corpus("MOSI clips as vectors, text and video trained with labels", "mosi_bclstm"),
     "mmmo": Corpus(
         "spoken film reviews (ICT-MMMO), labels from 1 to 5", "mmmo",
-        is_published=False, same_unit=False, folds=("smcir",), sequences=_THREE,
+        is_published=False, folds=("smcir",), sequences=_THREE,
     ),
     "synthetic reviews": Corpus(
         "synthetic clips in which every modality matters", "synthetic", is_published=False, sequences=_THREE
@@ -164,6 +162,12 @@ def replicates(rows: Rows) -> Float[np.ndarray, "n R"]:
     return values
 
 
+def has_replicates(rows: Rows, metric: str) -> bool:
+    """Whether resamples of the test rows are kept of a metric, so that intervals count them."""
+    own = rows[rows["metric"] == metric].drop_duplicates("study")
+    return not bool(np.isnan(replicates(own)).any())
+
+
 def _tables(paper: str) -> list[Path]:
     return sorted((ROOT / "data" / "results").glob(f"{paper}_*.csv"))
 
@@ -218,23 +222,6 @@ def measured(paper: str, dataset: str) -> Rows:
 def matched(rows: Rows) -> Rows:
     """The rows of systems that were trained under the condition under which they are tested."""
     return rows[rows["protocol"] == rows["condition"]]
-
-
-def with_peers(paper: str, rows: Rows) -> Rows:
-    """These rows of a paper, and below them those of the systems with which it compares, on the same data and features.
-
-    `data`, the fingerprint of what was trained on, must be equal, too: another scaling of the same features is another budget.
-    The peers' studies are data/results/compared_*.csv. Of SIM-C's the condition without holes gets its paper's name here.
-    """
-    peers = results("compared")
-    forms = [name + form for name in reported(paper)["method"].unique() for form in PEER_FORMS]
-    peers = peers[peers["method"].isin(forms) & (peers["variant"] == "")].merge(
-        rows[["dataset", "features", "data"]].drop_duplicates()
-    )
-    if paper == "simc":
-        whole = {"complete": SIMC_CONFIGURATIONS[0]}
-        peers = matched(peers.replace({"condition": whole, "protocol": whole}))
-    return pd.concat([rows, peers], ignore_index=True) if len(peers) else rows
 
 
 def trained_complete(rows: Rows) -> Rows:

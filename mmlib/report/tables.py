@@ -2,13 +2,24 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from mmlib.report.claims.verdicts import best_trivial, compare
-from mmlib.report.published import BASELINES, CONTROLS, TABLES, TITLES, Metric, Table, not_run
+from mmlib.report.published import (
+    BASELINES,
+    CONTROLS,
+    DROPOUT,
+    PEER_CONTROLS,
+    TABLES,
+    TITLES,
+    Metric,
+    Table,
+    not_run,
+    with_peers,
+)
 from mmlib.report.rows import (
     AVERAGE,
     COMPLETE,
@@ -18,30 +29,34 @@ from mmlib.report.rows import (
     Rows,
     SystemName,
     grid,
+    has_replicates,
     main_metric,
     mean_text,
     measured,
     reported,
     scores,
     unflagged,
-    with_peers,
 )
 
 FLAG = "\N{BLACK FLAG}"
-_SHARED = "average over shared"
+_SHARED = "mean of these sets"
+_OWN, _OTHERS = {"own"}, {"others"}  # whose printed lines a frame shows
+_FILLS = ("zero fill", DROPOUT, "zero fill, text kept")
 
 
 def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
     """A published table compared with our rows: (caption, frame), one per data set of ours (and per metric).
 
-    Lines: the paper's method as published, ours (mean ± standard deviation over seeds, n - 1), the difference (ours minus
-    published), where it imputes its control, the gain over it and over the best trivial row; the same for each ablation that
-    we ran; our variants that the table lacks; the compared systems that we ran on the same features, as published and ours;
-    the best printed competitor; the baselines; the oracle where there is one.
+    Lines: the paper's method as published, ours (mean ± standard deviation over seeds, n - 1), on the published data the
+    difference (ours minus published), where it imputes its control and its gains over it, over zero fill and, in the metric
+    that chose the settings, over the best trivial row on validation; the same for each ablation that we ran; our variants that
+    the table lacks; the compared systems that we ran on the same features, as published, ours and their controls; the best
+    printed competitor; the baselines; the oracle where there is one. Where the other methods are printed in another metric,
+    they have a frame of their own, with ours of the paper's method and the baselines in that metric.
     Cells are text, – where there is no number. Seeds with a flag are a line of their own, which names the flags, and count
-    nowhere else. Columns are the table's; where our data lack some of its sets of modalities, a further column averages, on
-    both sides, the sets that are shared. What was not run is a frame of one cell that says why, or with which command it
-    is run. Raises KeyError for no such table.
+    nowhere else. Columns are the table's, but for those of which we have no number; where our data lack some of its sets of
+    modalities, a further column averages, on both sides, the sets that are shared. What was not run is a frame of one cell
+    that says why, or with which command it is run. Raises KeyError for no such table.
     """
     spec = TABLES[paper, table]
     frames = []
@@ -51,13 +66,15 @@ def compare_table(paper: str, table: str) -> list[tuple[str, pd.DataFrame]]:
             continue
         rows = with_peers(paper, measured(paper, dataset))
         for group in [spec.metrics] if spec.columns == "metric" else [(m,) for m in spec.metrics]:
-            of_others = tuple(replace(m, ours=m.of_others or m.ours) for m in group)
-            frame = _frame(*(_Block.of(paper, table, dataset, rows, g) for g in (group, of_others)), spec)
-            if frame.empty:
-                why = f"not run: no study of {paper} measures it on {dataset}"
-                frames.append(_one_cell(paper, table, CORPORA[dataset].description, why))
-            else:
-                frames.append((_caption(paper, table, dataset, rows, group, frame), frame))
+            of_others = tuple(m.of_others for m in group if m.of_others)
+            for metrics, shows in [(group, _OWN), (of_others, _OTHERS)] if of_others else [(group, _OWN | _OTHERS)]:
+                block = _Block.of(paper, table, dataset, rows, metrics)
+                frame = _frame(block, spec, shows)
+                if frame.empty:
+                    why = f"not run: no study of {paper} measures it on {dataset}"
+                    frames.append(_one_cell(paper, table, CORPORA[dataset].description, why))
+                else:
+                    frames.append((_caption(block, table, metrics, frame), frame))
     return frames + [_one_cell(paper, table, name, f"not run: {why}") for name, why in spec.not_run]
 
 
@@ -90,18 +107,24 @@ def _one_cell(paper: str, table: str, name: str, text: str) -> tuple[str, pd.Dat
     return f"{TITLES[paper]} Table {table}, {name}", pd.DataFrame({name: [text]})
 
 
-def _caption(paper: str, table: str, dataset: str, rows: Rows, group: tuple[Metric, ...], frame: pd.DataFrame) -> str:
+def _caption(block: "_Block", table: str, group: tuple[Metric, ...], frame: pd.DataFrame) -> str:
+    paper, dataset, rows = block.paper, block.dataset, block.rows
     spec, corpus = TABLES[paper, table], CORPORA[dataset]
     over = f"{rows['seed'].nunique()} " + ("folds" if paper in corpus.folds else "seeds")
     meanings = "; ".join(f"{m.printed} is {m.meaning}" if len(group) > 1 else m.meaning for m in group)
     same = "Features and often labels differ from the paper's: the difference is not a reproduction error alone."
-    other = "Other clips, features and labels than the paper's: the difference compares data sets as much as methods."
+    other = "Other clips, features and labels than the paper's: no difference is taken."
     notes = [same if corpus.is_published else other]
     names, kinds = zip(*frame.index)
-    if not corpus.same_unit and any(m.lower for m in group):
-        notes.append("Errors are in units of other labels and are not subtracted.")
     if any(kind.startswith("gain") for kind in kinds):
-        notes.append("Gains: 95 % intervals, positive where the method is better.")
+        alone = ", ".join(m.printed for m in group if not has_replicates(rows, m.ours))
+        basis = " over seeds alone" if alone == ", ".join(m.printed for m in group) else " over seeds and test rows"
+        basis += f" (of {alone} over seeds alone)" if alone and basis != " over seeds alone" else ""
+        notes.append(f"Gains: 95 % intervals{basis}, positive where the method is better.")
+    if _SHARED in frame:
+        notes.append(f"*{_SHARED}*: on both sides computed by us.")
+    if left_out := [c for c in block.printed if _short(c) not in frame]:
+        notes.append(f"Our rows have nothing under {'; '.join(map(_short, left_out))}.")
     if any(kind.startswith(FLAG) for kind in kinds):
         notes.append(f"{FLAG}: seeds with these flags, which count nowhere else.")
     if lacking := [line for line in spec.lines if line not in names]:
@@ -119,16 +142,16 @@ Line = tuple[str, str, dict[str, str]]
 """A line of a frame: system, what its cells are, the cells by column."""
 
 
-def _frame(block: "_Block", of_others: "_Block", spec: Table) -> pd.DataFrame:
-    """Of no line where we have none. of_others: the same in the metrics of the methods with which the paper compares."""
+def _frame(block: "_Block", spec: Table, shows: set[str]) -> pd.DataFrame:
+    """Of no line where we have none. shows: whose printed lines."""
     lines: list[Line] = []
     shown = {system for members in spec.lines.values() for system in members}
     for name, members in spec.lines.items():
         own = [system for system in members if system in block.systems]
-        if own:
+        if own and _OWN <= shows:
             lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
         for system in own:
-            lines += [*block.measured(system), *block.difference(system, name)]
+            lines += [*block.measured(system), *(block.difference(system, name) if _OWN <= shows else ())]
             if name == next(iter(spec.lines)) and system in CONTROLS and not spec.derive:
                 lines += block.gains(system)
         for control in dict.fromkeys(CONTROLS[system] for system in own if system in CONTROLS):
@@ -141,17 +164,26 @@ def _frame(block: "_Block", of_others: "_Block", spec: Table) -> pd.DataFrame:
     lines += [line for s in spec.extra if s not in shown for line in block.measured(s, "ours, not in the table")]
     others = [name for name in block.printed.index if name not in spec.lines]
     competitors = {n: s for n in others for s in ((n + form, "") for form in PEER_FORMS) if s in block.systems}
-    for name, system in competitors.items():
+    for name, system in competitors.items() if _OTHERS <= shows else ():
         lines.append((name, f"published, {spec.corpora[block.dataset]}", block.published(name)))
-        kind = ", ".join(["ours", *(m.ours for m in set(of_others.metric.values()) if m.of_others)])
-        lines += [*of_others.measured(system, kind), *of_others.difference(system, name)]
-    competitor = _best_competitor(spec, block.printed, block.metric)
+        lines += [*block.measured(system), *block.difference(system, name)]
+        control = PEER_CONTROLS.get(system[0], ""), ""
+        if control not in shown:
+            lines += block.measured(control, "ours, control")
+            shown.add(control)
+    competitor = _best_competitor(spec, block.printed, block.metric) if _OTHERS <= shows else None
     if competitor and competitor not in competitors:
         lines.append((competitor, "published, best of the others", block.published(competitor)))
     lines += [line for method in (*BASELINES, "oracle") for line in block.measured((method, ""))]
-    frame = pd.DataFrame([cells for *_, cells in lines], columns=list(block.printed)).astype(object).fillna("–")
+    of_ours = {c for _, kind, cells in lines if not kind.startswith("published") for c in cells}
+    columns = [c for c in block.printed if c in of_ours]
+    frame = pd.DataFrame([cells for *_, cells in lines], columns=columns).astype(object).fillna("–")
     frame.index = pd.MultiIndex.from_tuples([(name, kind) for name, kind, _ in lines], names=["system", "values"])
-    return frame.rename(columns={c: c[len("available(") : -1] for c in frame if c.startswith("available(")})
+    return frame.rename(columns=_short)
+
+
+def _short(column: str) -> str:
+    return column[len("available(") : -1] if column.startswith("available(") else column
 
 
 @dataclass(frozen=True)
@@ -224,37 +256,43 @@ class _Block:
         ]  # fmt: skip
 
     def difference(self, system: SystemName, name: str) -> list[Line]:
-        """Ours minus published, where no seed of a cell is left out."""
-        subtracted = {c for c, m in self.metric.items() if CORPORA[self.dataset].same_unit or not m.lower}
+        """Ours minus published, on the published data alone and where no seed of a cell is left out."""
+        if not CORPORA[self.dataset].is_published:
+            return []
         gaps = (self.ours[system].mean(skipna=False) - self.printed.loc[name]).dropna()
-        cells = {c: f"{gap:+z.{self.metric[c].digits}f}" for c, gap in gaps.items() if c in subtracted}
-        return [(_label(self.paper, system), "difference", cells)] if self.ours[system].notna().any(axis=None) else []
+        cells = {c: f"{gap:+z.{self.metric[c].digits}f}" for c, gap in gaps.items()}
+        return [(_label(self.paper, system), "difference", cells)] if cells else []
 
     def gains(self, system: SystemName) -> list[Line]:
-        """The gain over the control and over the best trivial row, each with its interval; none where there is no number.
+        """The gains over the control and trivial rows, each with its interval; none where there is no number.
 
-        Of averages and complete rows alone, where the columns have these: single conditions are many comparisons.
+        Of averages and complete rows alone, where there are averages: single conditions are many comparisons. Zero fill is the
+        rival in every metric; a row that validation chose is one in the metric of that choice alone, where it is the best.
         """
-        summed = [c for c, conditions in self.averaged.items() if len(conditions) > 1 or conditions[0] in COMPLETE]
-        columns = [c for c in self.ours[system] if c in summed] or list(self.ours[system])
+        has = [c for c, values in self.ours[system].items() if values.notna().any()]
+        averages = [c for c in has if len(self.averaged[c]) > 1]
+        columns = [c for c in has if not averages or c in averages or self.averaged[c][0] in COMPLETE]
         rows, control = unflagged(self.rows), CONTROLS[system]
-        own = rows["metric"].isin({m.ours for m in self.metric.values()})
-        rivals = {f"gain over {_label(self.paper, control)}": control}
-        if self.trivial:
-            rivals[f"gain over {self.trivial[0]}, the best trivial row"] = self.trivial
+        main, own = main_metric(rows, self.dataset), rows["metric"].isin({m.ours for m in self.metric.values()})
+        rivals = {f"gain over {_label(self.paper, control)}": (control, columns)}
+        rivals |= {f"gain over {name}": ((name, ""), columns) for name in _FILLS if (name, "") in self.systems}
+        if self.trivial and self.trivial[0] not in _FILLS:
+            of_main = [c for c in columns if self.metric[c].ours == main]
+            rivals[f"gain over {self.trivial[0]}, the best trivial row on validation"] = self.trivial, of_main
         lines = []
-        for kind, rival in rivals.items():
+        for kind, (rival, of) in rivals.items():
             both, cells = rows[own & rows["method"].isin([system[0], rival[0]])], {}
-            for c in columns:
+            for c in of:
                 with suppress(MissingRows):
                     cells[c] = self._gain(both, system, rival, c)
             lines += [(_label(self.paper, system), kind, cells)] if cells else []
         return lines
 
     def _gain(self, rows: Rows, system: SystemName, rival: SystemName, column: str) -> str:
-        m = self.metric[column]
+        m, seeds = self.metric[column], self.rows["seed"].nunique()
         (gain,) = compare(rows, self.dataset, system, [rival], self.averaged[column], m.ours).values()
-        return f"{gain.mean * m.unit:+z.{m.digits}f} ± {gain.half * m.unit:.{m.digits}f}"
+        text = f"{gain.mean * m.unit:+z.{m.digits}f} ± {gain.half * m.unit:.{m.digits}f}"
+        return text + f" ({gain.seeds} of {seeds})" * (gain.seeds < seeds)
 
 
 def _printed(paper: str, table: str, dataset: str, group: tuple[Metric, ...]) -> pd.DataFrame:

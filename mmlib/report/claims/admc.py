@@ -16,6 +16,7 @@ from mmlib.report.claims.verdicts import FAILS, HOLDS, Case, Claim, Judgement, P
 from mmlib.report.intervals import paired
 from mmlib.report.needs import CLEAN, HEADROOM
 from mmlib.report.paper_metrics import equation_7
+from mmlib.report.published import with_peers
 from mmlib.report.rows import (
     AVERAGE,
     FOLDS,
@@ -28,7 +29,6 @@ from mmlib.report.rows import (
     missing_conditions,
     sampled,
     unflagged,
-    with_peers,
 )
 
 ADMC = ("ADMC", "")
