@@ -6,6 +6,8 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Toy models are slower on several threads than on one, and parallel tests would fight for the cores.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
+# Modules are compiled when they are first imported, and most of what is installed never is.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test lab notebooks results bench
 
@@ -53,5 +55,5 @@ bench: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --progress-bar on --editable '.[all]' --constraint constraints.txt
+	$(BIN)/python -m pip install --progress-bar on --no-compile --editable '.[all]' --constraint constraints.txt
 	touch $@
