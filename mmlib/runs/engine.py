@@ -69,6 +69,9 @@ def local(workers: int | None, runs: int) -> Cluster:
 
 
 def _gpus() -> int:
+    # Without a driver there is none to count, and a study need not wait two seconds for the import of torch.
+    if not any(Path("/dev", driver).exists() for driver in ("nvidiactl", "dxg", "kfd")):
+        return 0
     import torch  # here, because the workers import this module, too, and have no use for torch
 
     return torch.cuda.device_count()
