@@ -16,7 +16,7 @@ from mmlib.runs import versions
 from mmlib.runs.__main__ import main
 from mmlib.runs.execution import try_run
 from mmlib.runs.imports import read_code
-from tests.helpers.notebooks import RECORDING, notebook, study
+from tests.helpers.notebooks import RECORDING, WRITING, notebook, study
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +185,7 @@ def test_data_that_change_while_a_run_reads_them_do_not_count(tmp_path):
     data = tmp_path / "features.npz"
     data.write_bytes(b"one")
     swap = "if seed == 0:\n    open(method, 'ab').write(b'more')"
-    nb = notebook(tmp_path, swap, RECORDING)
+    nb = notebook(tmp_path, swap, WRITING)
     entry = {"notebook": str(nb), "parameters": {"method": str(data)}, "grid": {"seed": [0, 1]}}
     first, second = planned(tmp_path, entry)
     for run in (first, second):
@@ -198,14 +198,14 @@ def test_data_that_change_while_a_run_reads_them_do_not_count(tmp_path):
 
 
 def test_a_cell_that_fails_after_the_record_fails_the_run(tmp_path):
-    (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, RECORDING, "assert seed"))})
+    (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, WRITING, "assert seed"))})
     for _ in range(2):  # the second call does not find it finished either
         assert try_run(run).state == "failed" and not run.finished
 
 
 @pytest.mark.parametrize(("silent", "state"), [(1, "finished"), (2, "failed")])
 def test_a_kernel_that_does_not_answer_gets_a_second_try(silent, state, tmp_path, monkeypatch):
-    (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, RECORDING))})
+    (run,) = planned(tmp_path, {"notebook": str(notebook(tmp_path, WRITING))})
     execute, calls = papermill.execute_notebook, []
 
     def sometimes(*arguments, **options):
@@ -225,7 +225,7 @@ def test_one_process_executes_one_run_at_a_time(tmp_path):
     entries = []
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
-        nb = notebook(tmp_path / name, "print('this is', method, seed)", here, RECORDING)
+        nb = notebook(tmp_path / name, "print('this is', method, seed)", here, WRITING)
         entries.append({"notebook": str(nb), "parameters": {"method": name}, "grid": {"seed": [0, 1]}})
     several = planned(tmp_path, *entries)
     with ThreadPoolExecutor(4) as pool:
@@ -240,14 +240,14 @@ def test_notebooks_of_one_name_in_two_folders_are_reported(tmp_path, capsys):
     entries = []
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
-        entries.append({"notebook": str(notebook(tmp_path / name, f"{name!r}.upper()", RECORDING))})
+        entries.append({"notebook": str(notebook(tmp_path / name, f"{name!r}.upper()", WRITING))})
     assert main([str(study(tmp_path, entries)), "--out", str(tmp_path / "out"), "--workers", "2"]) == 0
     assert "2 runs finished, 0 failed" in capsys.readouterr().out
 
 
 def test_collect_says_that_code_differs(tmp_path):
     for seed in (0, 1):
-        nb = notebook(tmp_path, f"VERSION = {seed}", RECORDING)
+        nb = notebook(tmp_path, f"VERSION = {seed}", WRITING)
         runs.run_notebook(nb, tmp_path / "out" / str(seed), {"seed": seed})
     with pytest.warns(UserWarning, match="the runs of tiny.ipynb are of 2 versions"):
         assert len(runs.collect(tmp_path / "out")) == 2
@@ -270,7 +270,7 @@ def test_params_hold_every_parameter(tmp_path):
 
 
 def test_braces_in_a_folder_are_no_parameters(tmp_path):
-    nb = notebook(tmp_path, RECORDING)
+    nb = notebook(tmp_path, WRITING)
     assert runs.run_notebook(nb, tmp_path / "{here}", {}) == Path(tmp_path, "{here}", "record.json")
 
 
