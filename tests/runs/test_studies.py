@@ -343,7 +343,7 @@ def victims(process, kind):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["kernel", "worker", "scheduler"])
-def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path):
+def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path, capsys):
     """Two runs of a second and one that fails."""
     writing = RECORDING if kind == "kernel" else WRITING  # the kernel itself may die while it writes its record
     nb = str(notebook(tmp_path, "import time\ntime.sleep(1)\nassert value != 2", writing))
@@ -369,8 +369,9 @@ def test_after_a_kill_a_second_call_completes_the_study(kind, tmp_path):
     told = out.with_suffix(".log").read_text()
     if kind == "worker" and hit:
         assert "2 runs finished, 1 failed" in told, f"another worker takes over (killed after {delay:.2f} s): {told}"
-    again = subprocess.run(command(three_runs, out, "--workers", "2"), capture_output=True, text=True)
-    assert "2 runs finished, 1 failed" in again.stdout, f"killed after {delay:.2f} s: {again.stdout}{again.stderr}"
+    assert main([str(three_runs), "--out", str(out), "--workers", "2"]) == 1
+    again = capsys.readouterr()
+    assert "2 runs finished, 1 failed" in again.out, f"killed after {delay:.2f} s: {again.out}{again.err}"
     assert all(p.read_text() == text for p, text in finished.items()), "what was finished stays as it was"
     rows = runs.collect(out)[["dataset", "method", "condition", "metric", "seed", "value"]]
     assert sorted(rows.values.tolist()) == [["d", "a", "p", "mae", 0, 1.0], ["d", "a", "p", "mae", 1, 1.0]]
