@@ -126,7 +126,7 @@ def _share(folder, seed, queue):
 
 
 def test_two_processes_make_each_trial_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # a new interpreter would import torch
     queue = context.Queue()
     processes = [context.Process(target=_share, args=(tmp_path, seed, queue)) for seed in (1, 2)]
     for process in processes:
