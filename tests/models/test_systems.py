@@ -253,7 +253,7 @@ def test_every_loss_term_is_finite_and_reaches_its_parameters(name, arguments, f
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), [(n, a) for n, a in LEARNING if a == VARIANTS[n][0]])
-def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
+def test_at_most_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     system = MODELS[name].for_data(films, **arguments)
     prior = ready("prior", {}, films)
     target = films.target[films.rows("train")]
@@ -262,7 +262,9 @@ def test_fifty_epochs_beat_the_prior_on_their_own_rows(name, arguments, films):
     chance = loss(prior.predict(view.batch(torch.arange(64))).logits, target)
     epochs = {stage.split()[0]: 50 if stage == system.stages[-1] else 10 for stage in system.stages}
     epochs |= {"mf": 15} if name == "admc" else {}  # of each of four networks
-    fit(system, films, "complete", epochs=epochs, batch_size=16, lr=3e-3, monitor="map", progress=False)
+    # Most systems are past their best epoch long before the fiftieth.
+    settings = {"batch_size": 16, "lr": 3e-3, "monitor": "loss", "patience": 8}
+    fit(system, films, "complete", epochs=epochs, progress=False, **settings)
     with torch.no_grad():
         ours = loss(system.eval().predict(view.batch(torch.arange(64))).logits, target)
     assert float(ours) < float(chance)
@@ -315,7 +317,8 @@ def test_a_modality_without_information_is_at_chance(name):
     world = synthetic.draw("multiclass", modalities, prevalence={"a": 0.5, "b": 0.5}, latent=2, separation=3.0)
     data = fitting(name, world.sample({"train": 300, "valid": 100, "test": 500}, 0).standardised())
     system = MODELS[name].for_data(data, **VARIANTS[name][0])
-    fit(system, data, "patterns", epochs=10, lr=4e-3, progress=False)
+    epochs = 10 if MODELS[name].needs_dialogues else 6  # these learn more slowly
+    fit(system, data, "patterns", epochs=epochs, lr=4e-3, progress=False)
     assert evaluate(system, data, "available(text)")["accuracy"] > 0.9
     assert 0.4 < evaluate(system, data, "available(image)")["accuracy"] < 0.6
     oracle = Oracle(world)
