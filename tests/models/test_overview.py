@@ -1,5 +1,7 @@
 """The table of systems says what is true: each takes the tasks, modalities and frames that it declares, and no others."""
 
+import functools
+
 import pytest
 
 from mmlib import synthetic
@@ -16,6 +18,7 @@ MODALITIES = {
 NAMES = ("text", "audio", "vision")
 
 
+@functools.cache
 def data(task, count, length):
     modalities = {m: synthetic.Modality(6, length) for m in NAMES[:count]}
     shape = SHAPE_OF.get(task, "iemocap")
