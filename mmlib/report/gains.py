@@ -101,6 +101,23 @@ def gains(
     return Gains(found, without, read)
 
 
+def _asked_once(needs: Sequence[Need]) -> list[Need]:
+    """The needs, each asked once about a data set and conditions: of one paper, whose rows are the same for every rival."""
+
+    def once(need: Need) -> Need:
+        known: dict[tuple[str, ...], str] = {}
+
+        def lacks(rows: Rows, dataset: str, conditions: Sequence[str]) -> str:
+            key = (dataset, *conditions)
+            if key not in known:
+                known[key] = need.lacks(rows, dataset, conditions)
+            return known[key]
+
+        return need._replace(lacks=lacks)
+
+    return [once(need) for need in needs]
+
+
 class _Contest(NamedTuple):
     """A line per data set of `gained`. rivals: those of its two columns; None: the best trivial row on validation."""
 
@@ -140,6 +157,7 @@ def gained() -> pd.DataFrame:
     lines = []
     for paper, contests in _CONTESTS.items():
         for name, rivals, needs, scope, conditions_of in contests:
+            needs = _asked_once(needs)
             found = [gains(paper, rival, needs, scope=scope, conditions_of=conditions_of) for rival in rivals]
             read = {dataset: text for part in found for dataset, text in part.read.items()}
             for dataset in DATASETS[paper]:
@@ -155,8 +173,9 @@ def without_vote(paper: str) -> list[str]:
     """The data sets that have rows to compare, but no vote on completion."""
     names: dict[str, None] = {}
     for _, rivals, needs, scope, conditions_of in _CONTESTS[paper]:
+        once = _asked_once(needs)
         for rival in rivals if HEADROOM in needs else ():
-            found = gains(paper, rival, needs, scope=scope, conditions_of=conditions_of)
+            found = gains(paper, rival, once, scope=scope, conditions_of=conditions_of)
             names |= dict.fromkeys(found.without)
     return list(names)
 
@@ -183,12 +202,12 @@ def comparisons() -> pd.DataFrame:
     """
     lines = []
     for paper, rivals in _RIVALS.items():
-        rows = results(paper)
+        rows, needs = results(paper), _asked_once([HEADROOM, CLEAN])
         for (over, rival), (trained, scope) in itertools.product(rivals.items(), _TRAINED.get(paper, _AS_IS).items()):
             for dataset, metric in itertools.product(DATASETS[paper], _COMPARED_IN[paper]):
                 if metric not in set(rows.loc[rows["dataset"] == dataset, "metric"]):
                     continue
-                found = gains(paper, rival, [HEADROOM, CLEAN], [dataset], scope, metric)
+                found = gains(paper, rival, needs, [dataset], scope, metric)
                 for name, gain in found.of.items():
                     is_small = gain.largest <= MARGIN.get(gain.metric, 0.01)
                     reads = {1: "better", -1: "worse", 0: "no larger effect" if is_small else "undecided"}
