@@ -14,10 +14,8 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, mean_absolute_error, recall_score
 from torch import Tensor
 
-from mmlib.names import TASKS
+from mmlib.names import PRIMARY, TASKS
 
-PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
-"""Per task the metric that is reported first; `better` knows whether high or low values win."""
 STOPPING = {"regression": "mae", "multiclass": "ua", "multilabel": "map", "multibinary": "loss"}
 """Per task the score that chooses among epochs and among settings on validation. It has no plateaus: where labels are rare,
 an F1 at a threshold of 0.5 stays the same while a network learns."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 TASKS = ("regression", "multiclass", "multilabel", "multibinary")
+PRIMARY = {"regression": "mae", "multiclass": "ua", "multilabel": "f1_micro", "multibinary": "f1_mean"}
+"""Per task the metric that is reported first; `metrics.better` knows whether high or low values win."""
 SPLITS = ("train", "valid", "test")
 COLUMN_KINDS = {"split": "U", "group": "U", "order": "i", "speaker": "U", "fold": "i"}
 """Columns of a data set beside its ids, and their kind: text or whole numbers."""

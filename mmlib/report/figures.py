@@ -52,7 +52,7 @@ _WORDS = {"mosi_words": "(a) MOSI, static words", "mosi_mpnet": "(b) MOSI, hidde
 SETS = {
     "smcir_fig3": {"mmmo": "(a) ICT-MMMO", "synthetic reviews": "(b) synthetic"},
     "umdf_fig3": _WORDS | {"synthetic reviews": "(c) synthetic"},
-    "umdf_fig4": {"iemocap, one vs rest": ""},
+    "umdf_fig4": {"iemocap_mpnet, one vs rest": ""},
     "umdf_fig5": _WORDS,
 }
 """The figures that are drawn from rows: our data sets, and the title of each one's panel."""

@@ -30,7 +30,7 @@ from mmlib.report.rows import (
 SHORT = {
     "mmimdb_subset": "films, MovieLens genres", "mmimdb_genres": "films, IMDb genres", "sarcasm": "posts",
     "synthetic mmimdb": "synthetic films", "mosi_words": "MOSI, static words", "mosi_mpnet": "MOSI, contextual tokens",
-    "mosi_bclstm": "MOSI, vectors", "iemocap, one vs rest": "IEMOCAP, vectors", "synthetic reviews": "synthetic reviews",
+    "mosi_bclstm": "MOSI, vectors", "iemocap_mpnet, one vs rest": "IEMOCAP, vectors", "synthetic reviews": "synthetic reviews",
     "iemocap": "IEMOCAP", FOLDS: "IEMOCAP, five folds", "iemocap, binary": "IEMOCAP, two classes", "avdigits": "digits",
     "mintrec_mpnet": "MIntRec, text alone", "mmmo": "film reviews", "iemocap_mpnet": "IEMOCAP, MPNet",
     "synthetic iemocap": "synthetic emotions",

@@ -25,7 +25,7 @@ UNTRAINED = ("prior", "coin", "all zeros", "oracle")
 """Rows without training: chance levels, and the best possible prediction."""
 DATASETS = {
     "simc": ("mmimdb_subset", "mmimdb_genres", "sarcasm", "synthetic mmimdb"),
-    "umdf": ("mosi_words", "mosi_mpnet", "mosi_bclstm", "iemocap, one vs rest", "synthetic reviews"),
+    "umdf": ("mosi_words", "mosi_mpnet", "mosi_bclstm", "iemocap_mpnet, one vs rest", "synthetic reviews"),
     "admc": ("iemocap", FOLDS, "iemocap, binary", "mintrec_mpnet", "avdigits", "mosi_bclstm", "synthetic iemocap"),
     "smcir": ("mosi_mpnet", "mosi_bclstm", "mmmo", "iemocap_mpnet", "synthetic reviews"),
 }
@@ -203,7 +203,7 @@ TABLES: dict[tuple[str, str], Table] = {
             Metric(f"f1_{name}", f"f1_{i}", f"weighted F1 in % of the yes/no problem {name}, as in MulT")
             for name, i in EMOTIONS.items()
         ),
-        _UMDF, {"iemocap, one vs rest": "IEMOCAP"}, _UMDF_EXTRA,
+        _UMDF, {"iemocap_mpnet, one vs rest": "IEMOCAP"}, _UMDF_EXTRA,
     ),
     ("umdf", "3"): Table(
         "ablations, MOSI (the line UMDF is Table 1's)",

@@ -95,7 +95,7 @@ CORPORA = {
     "iemocap, binary": Corpus(
         "IEMOCAP utterances, two classes, no video", "iemocap_binary", missing=r"rate\(0\.\d+\)", complete="rate(0)"
     ),
-    "iemocap, one vs rest": Corpus("IEMOCAP utterances, four yes or no problems, no video", "iemocap"),
+    "iemocap_mpnet, one vs rest": Corpus("IEMOCAP utterances, four yes or no problems, no video", "iemocap"),
     "iemocap_mpnet": Corpus("IEMOCAP utterances, sentence vectors of MPNet, no video", "iemocap"),
     "avdigits": Corpus("spoken and written digits", "avdigits", is_published=False, sequences=("audio",)),
     "mintrec_mpnet": Corpus(

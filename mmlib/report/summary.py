@@ -45,7 +45,7 @@ _UMDF, _SMCIR = (Place(place, ("1", "MOSI", name), ("mae",)) for name, place in
 _IEMOCAP = Place(("1", "IEMOCAP", "MMCR"), ("5", "IEMOCAP", "MMER"), ("ua",))
 PLACES = {
     **dict.fromkeys([("umdf", d) for d in ("mosi_words", "mosi_mpnet", "mosi_bclstm")], _UMDF),
-    ("umdf", "iemocap, one vs rest"): Place(
+    ("umdf", "iemocap_mpnet, one vs rest"): Place(
         ("2", "IEMOCAP", "UMDF"), ("2", "IEMOCAP", "UMDF"), tuple(f"f1_{name}" for name in EMOTIONS)
     ),
     **dict.fromkeys([("admc", d) for d in ("iemocap", FOLDS)], _IEMOCAP),

@@ -16,6 +16,7 @@ import yaml
 from tqdm import tqdm
 
 from mmlib import files
+from mmlib.names import PRIMARY
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
 from mmlib.runs.rows import ROOT, TEST, collect, save
@@ -215,7 +216,8 @@ def compare_with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
         return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if values.count() > 1 else "")
 
     rows = rows[rows["role"] == TEST]
-    rows = rows[rows["metric"] == rows.groupby(["paper", "dataset"])["metric"].transform("first")]
+    main = rows["metric"].where(rows["metric"].isin(PRIMARY.values())).groupby([rows["paper"], rows["dataset"]])
+    rows = rows[rows["metric"] == main.transform("first")]
     is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
     place = ["paper", "dataset", "condition", "seed"]
     line = ["paper", "dataset", "protocol", "metric", "method", "variant"]

@@ -152,7 +152,7 @@ def test_umdf_fig4_draws_each_emotion(drawn, folder):
     assert [panel.get_title() for panel in panels] == ["happy", "sad", "angry", "neutral"]
     for panel, metric in zip(panels, ("f1_1", "f1_3", "f1_0", "f1_2"), strict=True):
         for method in ("UMDF", "zero fill", "prior"):
-            wanted = {"dataset": "iemocap, one vs rest", "method": method, "variant": "", "metric": metric}
+            wanted = {"dataset": "iemocap_mpnet, one vs rest", "method": method, "variant": "", "metric": metric}
             mean = 100 * statistics.mean(by_hand(folder, "umdf", condition="frames(0.3)", **wanted))
             assert at(line(panel, method), 0.3) == pytest.approx(mean)
 

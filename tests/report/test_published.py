@@ -88,13 +88,13 @@ CELLS = [
     ("umdf 1", ["umdf_mosi_words.yaml", "mean absolute error"], "UMDF", "UMDF", "audio", "1.056",
      "mosi_words", ("UMDF", ""), "mae", "available(audio)", 1, 3),
     ("umdf 2", ["problem happy"], "UMDF", "UMDF", "text", "82.4",
-     "iemocap, one vs rest", ("UMDF", ""), "f1_1", "available(text)", 100, 1),
+     "iemocap_mpnet, one vs rest", ("UMDF", ""), "f1_1", "available(text)", 100, 1),
     ("umdf 2", ["problem sad"], "UMDF", "UMDF", "complete", "86.5",
-     "iemocap, one vs rest", ("UMDF", ""), "f1_3", "complete", 100, 1),
+     "iemocap_mpnet, one vs rest", ("UMDF", ""), "f1_3", "complete", 100, 1),
     ("umdf 2", ["problem angry"], "UMDF", "UMDF", "audio", "67.0",
-     "iemocap, one vs rest", ("UMDF", ""), "f1_0", "available(audio)", 100, 1),
+     "iemocap_mpnet, one vs rest", ("UMDF", ""), "f1_0", "available(audio)", 100, 1),
     ("umdf 2", ["problem neutral"], "UMDF", "UMDF", "audio", "53.2",
-     "iemocap, one vs rest", ("UMDF", ""), "f1_2", "available(audio)", 100, 1),
+     "iemocap_mpnet, one vs rest", ("UMDF", ""), "f1_2", "available(audio)", 100, 1),
     ("umdf 3", ["umdf_mosi_bclstm.yaml"], "UMDF w/o DFIM", "UMDF, w/o DFIM", "audio, vision", "72.16",
      "mosi_bclstm", ("UMDF", "w/o DFIM"), "f1_non0", "available(audio, vision)", 100, 1),
     ("umdf 3", ["umdf_synthetic.yaml"], "UMDF", "UMDF", "complete", "83.36",
@@ -565,8 +565,8 @@ def test_summary_by_hand(folder, summary):
 
 
 def test_summary_of_several_metrics_and_tables(folder, summary):
-    emotions = by_seed(folder, "umdf", "iemocap, one vs rest", ("UMDF", ""), "f1_mean", SIX[:2]).values()
-    found = line(summary, "UMDF", "iemocap, one vs rest")
+    emotions = by_seed(folder, "umdf", "iemocap_mpnet, one vs rest", ("UMDF", ""), "f1_mean", SIX[:2]).values()
+    found = line(summary, "UMDF", "iemocap_mpnet, one vs rest")
     printed = (82.4 + 68.6 + 81.2 + 70.7 + 81.6 + 67.0 + 64.3 + 53.2) / 8
     assert found["published"].startswith(f"{printed:.2f} (IEMOCAP)") and found["metric"] == "f1_mean, %"
     assert found["difference"].startswith(f"{100 * mean(emotions) - printed:+.1f}<br>")

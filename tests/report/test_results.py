@@ -98,7 +98,7 @@ def folder(tmp_path_factory):
 def test_headroom_of_all_data_sets_below_each_other(folder):
     table = report.headroom_table("umdf")
     assert list(dict.fromkeys(table.index.get_level_values("data set"))) == [
-        "mosi_words", "synthetic reviews", "mosi_mpnet", "mosi_bclstm", "iemocap, one vs rest"
+        "mosi_words", "synthetic reviews", "mosi_mpnet", "mosi_bclstm", "iemocap_mpnet, one vs rest"
     ]  # fmt: skip
     whole = report.headroom(report.results("umdf"), "synthetic reviews")
     own = table.loc["synthetic reviews"]

@@ -151,7 +151,7 @@ def test_folds_are_seeds_of_one_data_set(studies):
 
 def test_the_corpus_of_a_data_set_with_some_of_its_modalities():
     assert reader.corpus("mosi_bclstm, text + audio") is reader.CORPORA["mosi_bclstm"]
-    assert reader.corpus("iemocap, one vs rest") is reader.CORPORA["iemocap, one vs rest"]
+    assert reader.corpus("iemocap_mpnet, one vs rest") is reader.CORPORA["iemocap_mpnet, one vs rest"]
     with pytest.raises(KeyError):
         reader.corpus("nothing")
 

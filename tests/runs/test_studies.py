@@ -229,7 +229,7 @@ def test_a_study_skips_what_is_finished_and_says_what_failed(tmp_path, capsys):
 
 
 def test_the_report_keeps_data_sets_and_their_metrics_apart():
-    scores = {("a", "mae"): 1.0, ("a", "corr"): 9.0, ("b", "ua"): 3.0}
+    scores = {("a", "mae"): 1.0, ("a", "corr"): 9.0, ("b", "accuracy"): 9.0, ("b", "ua"): 3.0}
     rows = [
         {"paper": "p", "dataset": d, "protocol": "c", "condition": c, "method": m, "variant": "", "metric": k, "seed": s,
          "role": "test", "value": w + at}

@@ -13,7 +13,7 @@ from mmlib.report.rows import CORPORA, Rows, SystemName, grid, main_metric, miss
 
 UMDF = ("UMDF", "")
 MOSI, SYNTHETIC = ("mosi_words", "mosi_mpnet", "mosi_bclstm"), "synthetic reviews"
-EMOTIONAL = "iemocap, one vs rest"
+EMOTIONAL = "iemocap_mpnet, one vs rest"
 CLIPS = (*MOSI, EMOTIONAL, SYNTHETIC)
 
 
