@@ -7,7 +7,7 @@ Essential are the cube and its blocks, in which three networks, one for each axi
 and with a residual connection. What differs from the paper or is free:
 
   cube          All modalities are interpolated to one length after a linear map for each frame, in place of a Bi-GRU, and of
-                BERT for the text. The paper pads to 50 or 100 steps
+                BERT for the text. The paper pads to 50 or 100 steps; here it is the longest sequence, so that no frame is lost
   blocks        two as in the paper: the first keeps the size, the second has a fifth of the steps and a quarter of the
                 channels. Both keep the modality axis
   networks      two layers with GELU, the hidden one as wide as the input; the LayerNorm is over the axis that is mixed. The
@@ -19,23 +19,25 @@ and with a residual connection. What differs from the paper or is free:
 """
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmlib.data.dataset import Batch
+from mmlib.data.dataset import Batch, Dataset
 from mmlib.missing.patterns import all_patterns
 from mmlib.models.base import Prediction, System
 from mmlib.models.hiding import with_random_subset
 from mmlib.models.layers import resized
+from mmlib.models.pooling import steps_of
 from mmlib.names import DataError
 
 Cube = Float[Tensor, "B _ M _"]
 
 
 class CubeMLP(System):
-    """length, d: steps and channels of the cube. lengths, widths: its steps and channels after each block.
+    """length, d: steps and channels of the cube; `for_data` takes the longest sequence. lengths, widths: after each block.
 
     By default there are two blocks, (length, length // 5) and (d, d // 4), at least 1 each.
     dropout: after GELU. dropout_modalities: whether training hides modalities.
@@ -58,6 +60,10 @@ class CubeMLP(System):
         self.blocks = nn.Sequential(*(Block((L, M, i), (K, M, o), dropout) for (L, i), (K, o) in zip(sizes, sizes[1:])))
         self.head = nn.Linear(M * widths[-1], outputs)
         self.register_buffer("patterns", all_patterns(M), persistent=False)
+
+    @classmethod
+    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> Self:
+        return super().for_data(data, seed, **{"length": steps_of(data), **arguments})
 
     def predict(self, batch: Batch) -> Prediction:
         mixed = self.blocks(self.cube(batch)).mean(1).flatten(1)

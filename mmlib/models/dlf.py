@@ -9,7 +9,7 @@ The paper is about complete data. Written from a short description of the method
   missing       A missing modality is a sequence of zero vectors, in the regularisers, too. dropout_modalities=True hides a
                 random set in training: each row shows a random set of its modalities, all non-empty sets equally likely
   inputs        features as the data have them; the paper trains BERT with the rest. A linear map for each modality, then
-                linear interpolation over time to `length` steps, where the paper's data have 50 words. No positions
+                linear interpolation over time to the longest sequence, where the paper's data have 50 words. No positions
   encoders      pre-norm transformer encoders as in MulT. The vector of a sequence is its mean over the steps
   attraction    a crossmodal encoder of MulT, without the transformer after it; its query is the specific text
   decoder       a linear map of shared and specific features of a step side by side
@@ -22,17 +22,20 @@ The paper is about complete data. Written from a short description of the method
   loss          weights as in the paper. Its absolute error is `absolute` of `fit`, for all systems of a study
 """
 
+from typing import Any, Self
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, mse_loss
 
-from mmlib.data.dataset import Batch
+from mmlib.data.dataset import Batch, Dataset
 from mmlib.missing.patterns import all_patterns
 from mmlib.models.base import Prediction, System
 from mmlib.models.hiding import with_random_subset
 from mmlib.models.layers import TransformerEncoder, resized
 from mmlib.models.mult import CrossmodalEncoder
+from mmlib.models.pooling import steps_of
 from mmlib.names import DataError
 
 Sequences = dict[str, Float[Tensor, "B T d"]]
@@ -41,7 +44,9 @@ _ALPHA = 0.1
 
 
 class DLF(System):
-    """d: width of all features. layers: of each encoder. length: steps of each sequence. weight: of the regularisers."""
+    """d: width of all features. layers: of each encoder. length: steps of each sequence; `for_data` takes the longest one.
+    weight: of the regularisers.
+    """
 
     modalities = "text and one or more others"
 
@@ -67,6 +72,10 @@ class DLF(System):
         self.common_head = nn.Linear(d, outputs)
         self.private_head = nn.ModuleDict({m: nn.Linear(d, outputs) for m in dims})
         self.register_buffer("patterns", all_patterns(M), persistent=False)  # (2^M - 1, M)
+
+    @classmethod
+    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> Self:
+        return super().for_data(data, seed, **{"length": steps_of(data), **arguments})
 
     def predict(self, batch: Batch) -> Prediction:
         _, s, p = self.disentangle(batch)

@@ -4,8 +4,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmlib.data.dataset import zero_hidden
+from mmlib.data.dataset import Dataset, zero_hidden
 from mmlib.models.layers import at_step
+
+
+def steps_of(data: Dataset) -> int:
+    """Steps that hold each sequence of the data whole, and at least 10, for systems that need sequences of one length."""
+    return max(10, *(x.shape[1] for x in data.features.values()))
 
 
 class LSTMPool(nn.Module):

@@ -432,3 +432,20 @@ def test_gpu_predicts_as_the_cpu_does(name, arguments, films):
     expected = ready(name, arguments, films).predict(batch_of(films, name=name).unlabelled()).logits
     system, batch = ready(name, arguments, films).cuda(), batch_of(films.to("cuda"), name=name).unlabelled()
     torch.testing.assert_close(system.predict(batch).logits.cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["cubemlp", "dlf"])
+def test_a_system_of_one_length_reads_every_word(name):
+    """Interpolated to fewer steps than there are words, it would never see most of them."""
+    data = synthetic.like("reviews", dim=4, length=23).sample(ROWS)
+    longest = max(x.shape[1] for x in data.features.values())
+    system, batch = MODELS[name].for_data(data, d=8).eval(), data.view("test").batch(torch.arange(2))
+    assert system.length == longest > 10
+    words = batch.observed["text"][0].nonzero().flatten().tolist()
+    whole = system.predict(batch).logits[0]
+    for t in words:
+        x = batch.x["text"].clone()
+        x[0, t] += 1
+        changed = system.predict(replace(batch, x={**batch.x, "text": x})).logits[0]
+        assert not torch.allclose(changed, whole, atol=1e-7), f"word {t} of {words} is not read"
+    assert MODELS[name].for_data(data, d=8, length=5).length == 5
