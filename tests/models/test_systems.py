@@ -437,7 +437,7 @@ def test_gpu_predicts_as_the_cpu_does(name, arguments, films):
 @pytest.mark.parametrize("name", ["cubemlp", "dlf"])
 def test_a_system_of_one_length_reads_every_word(name):
     """Interpolated to fewer steps than there are words, it would never see most of them."""
-    data = synthetic.like("reviews", dim=4, length=23).sample(ROWS)
+    data = synthetic.like("reviews", dim=4, length=40).sample(ROWS)
     longest = max(x.shape[1] for x in data.features.values())
     system, batch = MODELS[name].for_data(data, d=8).eval(), data.view("test").batch(torch.arange(2))
     assert system.length == longest > 10
