@@ -175,7 +175,8 @@ def _frame(block: "_Block", spec: Table, shows: set[str]) -> pd.DataFrame:
     if competitor and competitor not in competitors:
         lines.append((competitor, "published, best of the others", block.published(competitor)))
     lines += [line for method in (*BASELINES, "oracle") for line in block.measured((method, ""))]
-    of_ours = {c for _, kind, cells in lines if not kind.startswith("published") for c in cells}
+    ours = [cells for _, kind, cells in lines if not kind.startswith("published")]
+    of_ours = {c for cells in ours for c, text in cells.items() if text != "–"}
     columns = [c for c in block.printed if c in of_ours]
     frame = pd.DataFrame([cells for *_, cells in lines], columns=columns).astype(object).fillna("–")
     frame.index = pd.MultiIndex.from_tuples([(name, kind) for name, kind, _ in lines], names=["system", "values"])
