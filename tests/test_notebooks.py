@@ -6,10 +6,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
-from mmlib import runs
+from mmlib import runs, show
 from mmlib.models.catalogue import MODELS
 from mmlib.report import figures, published
 from mmlib.runs.parameters import assignments, choices
@@ -118,3 +119,13 @@ def test_the_comparison_trains_every_system():
     source = "".join(c.source for c in code(runs.ROOT / "notebooks/compare.ipynb"))
     trivial = {"prior", "coin", "all_zeros", "unimodal", "fill"}  # models.yardsticks.trivial
     assert all(f'("{name}", ' in source for name in set(MODELS) - trivial), "one line in OF_PAPERS of compare.ipynb"
+
+
+def test_compared_needs_no_system_that_has_a_control():
+    """The table of gains is then empty; it must not stop a run whose systems are all trained."""
+    (cell,) = [
+        c.source for c in code(runs.ROOT / "notebooks" / "compared.ipynb") if "gain over its control" in c.source
+    ]
+    table = pd.DataFrame(0.5, index=["zero fill", "CubeMLP"], columns=["available(text)", "complete"])
+    names = {"table": table, "main": "mae", "new": {"CubeMLP"}, "conditions": [*table.columns]}
+    exec(cell, {"pd": pd, "show": show, "PEER_CONTROLS": published.PEER_CONTROLS, **names})
