@@ -9,8 +9,8 @@ from mmlib.models.layers import at_step
 
 
 def steps_of(data: Dataset) -> int:
-    """Steps that hold each sequence of the data whole, and at least 10, for systems that need sequences of one length."""
-    return max(10, *(x.shape[1] for x in data.features.values()))
+    """Steps that hold each sequence of the data whole, for systems that need sequences of one length."""
+    return max(x.shape[1] for x in data.features.values())
 
 
 class LSTMPool(nn.Module):
