@@ -19,7 +19,7 @@ and with a residual connection. What differs from the paper or is free:
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -62,7 +62,7 @@ class CubeMLP(System):
         self.register_buffer("patterns", all_patterns(M), persistent=False)
 
     @classmethod
-    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> Self:
+    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "CubeMLP":
         return super().for_data(data, seed, **{"length": steps_of(data), **arguments})
 
     def predict(self, batch: Batch) -> Prediction:

@@ -22,7 +22,7 @@ The paper is about complete data. Written from a short description of the method
   loss          weights as in the paper. Its absolute error is `absolute` of `fit`, for all systems of a study
 """
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -74,7 +74,7 @@ class DLF(System):
         self.register_buffer("patterns", all_patterns(M), persistent=False)  # (2^M - 1, M)
 
     @classmethod
-    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> Self:
+    def for_data(cls, data: Dataset, seed: int = 0, **arguments: Any) -> "DLF":
         return super().for_data(data, seed, **{"length": steps_of(data), **arguments})
 
     def predict(self, batch: Batch) -> Prediction:
