@@ -101,7 +101,13 @@ def test_a_worker_does_not_import_torch():
 
 def test_workers_that_wait_do_not_look_at_themselves(monkeypatch):
     """Ten times a second is Dask's own setting; of each worker and of the study it costs 3 % of a core."""
-    monkeypatch.setattr(engine, "LocalCluster", lambda **options: dask.config.get("distributed"))
-    with dask.config.set({}):
-        inherited = engine.local(1, 1)  # workers get the configuration of their cluster
-        assert inherited["worker"]["profile"]["enabled"] is False and inherited["admin"]["tick"]["interval"] == "1s"
+    inherited = {}  # workers get the configuration that is there when their cluster is made
+
+    def cluster(**options):
+        inherited.update(dask.config.get("distributed"))
+        raise OSError("no cluster in this test")
+
+    monkeypatch.setattr(engine, "LocalCluster", cluster)
+    with dask.config.set({}), pytest.raises(runs.RunError, match="no cluster in this test"):
+        engine.local(1, 1)
+    assert inherited["worker"]["profile"]["enabled"] is False and inherited["admin"]["tick"]["interval"] == "1s"
