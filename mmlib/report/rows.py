@@ -199,7 +199,8 @@ def _read(path: Path) -> Rows:
 
 @cache
 def _read_once(path: Path, changed: int) -> Rows:
-    return pd.read_csv(path, dtype={"table": str, "variant": str, "flags": str})
+    texts = ("table", "variant", "flags", "commit", "data", "run")  # a commit such as 17566659e592 is no number
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str))
 
 
 def measured(paper: str, dataset: str) -> Rows:

@@ -18,7 +18,8 @@ NOT_TRAINED = ("untrained detector", "prior", "coin", "all zeros", "oracle", "MM
 
 @pytest.fixture(scope="module", params=STUDIES, ids=lambda path: path.stem)
 def study(request):
-    return request.param, pd.read_csv(request.param, keep_default_na=False, na_values={"value": [""]})
+    texts = dict.fromkeys(("commit", "data", "run"), str)  # a commit such as 17566659e592 is no number
+    return request.param, pd.read_csv(request.param, keep_default_na=False, na_values={"value": [""]}, dtype=texts)
 
 
 def test_a_study_is_whole(study):

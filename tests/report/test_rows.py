@@ -149,6 +149,11 @@ def test_folds_are_seeds_of_one_data_set(studies):
     assert rows["dataset"].tolist() == [reader.FOLDS, reader.FOLDS, "iemocap"] and rows["seed"].tolist() == [2, 1, 0]
 
 
+def test_a_commit_that_looks_like_a_number_stays_text(studies):
+    pd.DataFrame([LINE | {"commit": "17566659e592"}]).to_csv(studies / "admc_x.csv", index=False)
+    assert reader.results("admc")["commit"].tolist() == ["17566659e592"]
+
+
 def test_the_corpus_of_a_data_set_with_some_of_its_modalities():
     assert reader.corpus("mosi_bclstm, text + audio") is reader.CORPORA["mosi_bclstm"]
     assert reader.corpus("iemocap_mpnet, one vs rest") is reader.CORPORA["iemocap_mpnet, one vs rest"]
