@@ -242,8 +242,8 @@ def _smcir() -> str:
         shares = [f"{share:.0f} % and {whole[d]:.0f} % ({SHORT[d]})" for d, share in fires.items()]
         found = _joined(
             found,
-            "As printed it calls audio and vision missing, and so completes them, where text is alone and on complete clips in "
-            f"{listed(shares)} of all cases.",
+            "As printed it calls audio and vision missing, and completes them, in this share of the clips that have text "
+            f"alone, and of complete clips: {listed(shares)}.",
         )
     return _joined(found, votes("smcir"))
 
