@@ -432,8 +432,14 @@ def summary(data: Dataset, protocol: Protocol, seed: int) -> pd.DataFrame:
 
 def uniforms(seed: int, split: str, ids: np.ndarray, *tags: str, count: int = 1) -> Float[np.ndarray, "n count"]:
     """Numbers in [0, 1) that depend on (seed, split, id, tags) alone: the first bits of their SHAKE-128 hash."""
-    head = "\0".join([str(seed), split, *tags]) + "\0"
-    raw = b"".join(hashlib.shake_128((head + str(i)).encode()).digest(8 * count) for i in ids)
+    head = hashlib.shake_128("\0".join([str(seed), split, *tags, ""]).encode())
+
+    def bits(name: str) -> bytes:
+        digest = head.copy()
+        digest.update(name.encode())
+        return digest.digest(8 * count)
+
+    raw = b"".join(map(bits, map(str, ids.tolist())))
     return (np.frombuffer(raw, dtype="<u8").reshape(len(ids), count) >> np.uint64(11)) * 2.0**-53
 
 
