@@ -162,6 +162,7 @@ class _Run:
         self.optimizer: torch.optim.Adam | None = None
         self.plan: Plan | None = None
         self.file = Path(folder) / checkpoint.NAME if folder is not None and system.stages else None
+        self.saved = time.perf_counter()
         self._view: View | None = None
 
     def train(self, progress: bool, alone: bool) -> None:
@@ -220,7 +221,7 @@ class _Run:
             self.step += 1
             if self.plan and (line := self.plan.line(stage, self.step, len(batches))):
                 tqdm.write(line, file=sys.stderr)
-            if self.file is not None and time.perf_counter() - started > checkpoint.SECONDS:
+            if checkpoint.is_due(self):
                 self._check_finite(stage, view, batches)
                 self.history.seconds += time.perf_counter() - started
                 checkpoint.save(self)
@@ -246,7 +247,7 @@ class _Run:
         self.log[self.step] = torch.stack([t.detach() for t in terms.values()])
 
     def _end_epoch(self, stage: str) -> None:
-        """Writes the history, validates, keeps the best weights and saves; out of patience, the epoch is the last one."""
+        """Writes the history, validates and keeps the best weights; out of patience, the epoch is the last one."""
         history, stop = self.history, False
         for name, value in zip(self.terms, self.log.mean(0).tolist()):
             history.rows.append((stage, self.epoch, "train", name, value))
@@ -260,7 +261,8 @@ class _Run:
                 self.logits[stage] = logits
             stop = self._out_of_patience()
         self.epoch, self.step = (self.options.epochs[stage] if stop else self.epoch + 1), 0
-        checkpoint.save(self)
+        if checkpoint.is_due(self):
+            checkpoint.save(self)
 
     def _out_of_patience(self) -> bool:
         """Whether the stage is at its end; with 'plateau' the learning rate falls twice before that."""

@@ -202,6 +202,23 @@ def test_interrupted_anywhere_ends_the_same(films, tmp_path, monkeypatch, schedu
     assert same(straight, again)
 
 
+@pytest.mark.parametrize("passing, places", [(0.1, []), (4.0, [12, 24, 36, 48, 60, 72])])
+def test_short_epochs_are_not_spent_on_checkpoints(films, tmp_path, monkeypatch, passing, places):
+    """Ten epochs of two steps, each of so many seconds: a file whenever ten seconds have passed, and one at the end."""
+    now, files, save = [0.0], [], checkpoint.save_file
+    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "save_file", lambda *arguments: (files.append(now[0]), save(*arguments)))
+    step = _Run._train_step
+
+    def slow(self, *arguments):
+        now[0] += passing
+        step(self, *arguments)
+
+    monkeypatch.setattr(_Run, "_train_step", slow)
+    train(simc(films), films, folder=tmp_path, epochs=10, batch_size=100)
+    assert files == [*places, pytest.approx(20 * passing)]
+
+
 SCRIPT = textwrap.dedent("""
     import sys
     from mmlib import synthetic
