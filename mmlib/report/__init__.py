@@ -6,6 +6,7 @@ from mmlib.report.findings import findings
 from mmlib.report.gains import comparisons, gained, peers
 from mmlib.report.headroom import has_vote, headroom
 from mmlib.report.intervals import corrected_interval, paired
+from mmlib.report.mcar import dependence
 from mmlib.report.paper_metrics import flattened_f1_micro, relative_error
 from mmlib.report.published import TABLES
 from mmlib.report.rows import by_pattern, mean_and_deviation, reported, results

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmlib import missing, synthetic
-from mmlib.missing.mcar import dependence
+from mmlib.report.mcar import dependence
 
 
 def removed(task, protocol, rows=600, **options):
