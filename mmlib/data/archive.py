@@ -66,7 +66,8 @@ def read(path: str | Path, *, memory: int = 4 * 2**30, cache: Path | None = None
 
     Features are (N, T, d) float32 tensors; a vector feature has T = 1. Features that would take more than `memory`
     bytes as float32 are unpacked once into `cache` (default ~/.cache/mmlib), in a folder named after the archive's
-    SHA-256, and memory-mapped in their type in the archive (float16 or float32).
+    SHA-256, and memory-mapped in their type in the archive (float16 or float32). The features of datasets made of this one
+    (`standardised`, `subset`) lie there, too, in files that vanish with them.
 
     provenance: file, sha256, name, features and feature_sources per modality, contextual, warnings, licence_note,
     split_source, sources, derived.
@@ -168,6 +169,7 @@ def _dataset(path: Path, archive: zipfile.ZipFile, sha256: str, memory: int, fol
         features=features,
         observed={m: torch.from_numpy(f) for m, f in observed.items()},
         target=target if meta["task"] == "multiclass" else target.float(),
+        folder=folder if mapped else None,
         label_names=tuple(meta["label_names"]),
         provenance={
             "file": str(path),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmlib.names import COLUMN_KINDS, SPLITS, TASKS, DataError, suggest
 
-_CHUNK_BYTES = 2**26
+_CHUNK_BYTES = 2**22
 
 
 def field_error(

@@ -3,9 +3,10 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmlib import arrays, describe
+from mmlib.data import on_disk
 from mmlib.data.checks import check_dataset, check_modalities, chunk_rows, field_error
 from mmlib.names import COLUMN_KINDS, SPLITS, DataError, suggest
 
@@ -97,6 +99,7 @@ class Dataset:
     provenance: where the data come from and what the features are.
     partial: whether valid or test may be without rows, as in a slice.
     scaling: how `standardised` or `scaled` changed the features of the rows as they were read; None: not at all.
+    folder: where the features of a dataset that is made of this one are kept, as these are; None: in memory.
 
     A Dataset never changes: methods such as `subset` return a new one.
     Raises DataError for anything that would make a later number meaningless.
@@ -117,6 +120,7 @@ class Dataset:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scaling: "Scaling | None" = None
     partial: bool = False
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         for column, kind in {"ids": "U", **COLUMN_KINDS}.items():
@@ -248,7 +252,7 @@ class Dataset:
         columns = {c: getattr(self, c) for c in ("ids", *COLUMN_KINDS)}
         return replace(
             self,
-            features={m: x[rows] for m, x in self.features.items()},
+            features=self._changed(len(rows), lambda m, x, part: x[rows[part]]),
             observed={m: f[rows] for m, f in self.observed.items()},
             target=self.target[rows],
             provenance=self._derived(note),
@@ -275,7 +279,9 @@ class Dataset:
         """Every sequence as one vector (N, 1, d), the mean of its real frames; an absent modality stays absent."""
         return replace(
             self,
-            features={m: frame_mean(x.float(), self.observed[m])[:, None] for m, x in self.features.items()},
+            features=self._changed(
+                len(self), lambda m, x, part: frame_mean(x[part].float(), self.observed[m][part])[:, None]
+            ),
             observed={m: f.any(1, keepdim=True) for m, f in self.observed.items()},
             provenance=self._derived("sequences as the mean of their frames"),
         )
@@ -371,7 +377,7 @@ class Dataset:
         dimensions stay small. Principal components of little variance, for example, are noise that 'dimension' would make as
         large as the signal.
         Absent modalities and padding stay exactly zero. The result carries its `scaling`, and so does a model that is trained
-        with it and saved. Raises DataError where the data are scaled already or memory-mapped, and for another value of `per`.
+        with it and saved. Raises DataError where the data are scaled already, and for another value of `per`.
         """
         check_modalities(self.modalities, but, f"{self.where}: Dataset.standardised")
         if per not in ("dimension", "modality"):
@@ -380,13 +386,11 @@ class Dataset:
         for m, x in self.features.items():
             if m in but:
                 continue
-            if x.dtype != torch.float32:
-                raise DataError(f"{self.where}: {m!r} is memory-mapped; standardise it before the archive is written")
-            train = self.rows("train")
-            frames = x[train][self.observed[m][train]].double()  # (n, d)
-            if len(frames) == 0:
+            train = self.rows("train").split(len(self) if self.folder is None else chunk_rows(x))
+            found = on_disk.moments(x[rows][self.observed[m][rows]].double() for rows in train)  # of (n, d)
+            if found is None:
                 continue
-            centre, std = frames.mean(0), frames.std(0, correction=0)
+            centre, std = found[0], found[1].sqrt()
             varies = std > 1e-6 * (1 + centre.abs())
             scale = std if per == "dimension" else std.square().mean().sqrt()
             mean[m], factor[m] = centre.float(), torch.where(varies, 1 / scale, 0).float()
@@ -398,7 +402,7 @@ class Dataset:
         """The features scaled as those of another Dataset, of its attribute `scaling`."""
         if self.scaling is not None:
             raise DataError(f"{self.where}: the features are scaled already; scale those of the Dataset as it was read")
-        features = {m: scaling(m, x, self.observed[m]) for m, x in self.features.items()}
+        features = self._changed(len(self), lambda m, x, part: scaling(m, x[part].float(), self.observed[m][part]))
         note = "standardised on train" + (", one scale per modality" if scaling.spread else "")
         note += f", cut at {scaling.limit:g} deviations" if scaling.limit < math.inf else ""
         but = [m for m in self.modalities if m not in scaling.mean and bool(self.present[m][self.rows("train")].any())]
@@ -413,6 +417,7 @@ class Dataset:
             features={m: x.to(device) for m, x in self.features.items()},
             observed={m: f.to(device) for m, f in self.observed.items()},
             target=self.target.to(device),
+            folder=None,
         )
 
     def view(
@@ -420,6 +425,10 @@ class Dataset:
     ) -> "View":
         """The rows of a split, to be served as batches; frames that `observed` (n, T) hides become zero."""
         return View(self, self.rows(split), observed, labelled, complete)
+
+    def _changed(self, n: int, change: Callable[[str, Tensor, slice], Tensor]) -> dict[str, Tensor]:
+        """Per modality what `change` makes of its features for n new rows, asked for in parts where they are on disk."""
+        return {m: on_disk.build(n, partial(change, m, x), self.folder) for m, x in self.features.items()}
 
     def _derived(self, note: str) -> dict[str, Any]:
         return {**self.provenance, "derived": [*self.provenance.get("derived", []), note]}

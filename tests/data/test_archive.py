@@ -6,6 +6,9 @@ import os
 import pickle
 import re
 import runpy
+import subprocess
+import sys
+import textwrap
 import time
 import tracemalloc
 import zipfile
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 
 from mmlib import synthetic
 from mmlib.data.archive import read, write
-from mmlib.data.dataset import Dataset
+from mmlib.data.dataset import Dataset, zero_hidden
 from mmlib.names import DataError
 
 README = Path(__file__).parents[2] / "data" / "README.md"
@@ -585,6 +588,95 @@ def test_memory_mapped(tmp_path, five):
 
     (folder / "text.npy").write_bytes(b"half")
     assert_same(read(five, memory=0, cache=cache), whole)
+
+
+def test_what_is_made_of_mapped_data_is_mapped(tmp_path, monkeypatch):
+    """Equal to what is made in memory; made of parts of three rows here. Its files have no name."""
+    made = synthetic.like("mosi", modalities={"text": synthetic.Modality(5, 4), "audio": synthetic.Modality(3, 1)})
+    made = made.sample({"train": 20, "valid": 6, "test": 6}, 0)
+    absent = torch.isin(torch.arange(32), torch.tensor([1, 2, 3, 30]))[:, None]
+    observed = made.observed | {"text": made.observed["text"] & ~absent}
+    text = zero_hidden(made.features["text"], observed["text"])
+    path = write(replace(made, features=made.features | {"text": text}, observed=observed), tmp_path / "clips.npz")
+    monkeypatch.setattr("mmlib.data.checks._CHUNK_BYTES", 4 * 3 * 20)
+    whole, mapped = read(path), read(path, memory=0, cache=tmp_path / "cache")
+    rows = torch.tensor([9, 3, 31, 0, 15, 22, 16, 30])
+    changes = {
+        "standardised": lambda data: data.standardised(limit=2.0),
+        "per modality": lambda data: data.standardised(per="modality", but=("audio",)),
+        "subset": lambda data: replace(data, partial=True).subset(rows, "some rows"),
+        "both": lambda data: data.having("text").standardised(),
+        "one modality": lambda data: data.only("text"),
+        "pooled": lambda data: data.pooled(),
+    }
+    for name, change in changes.items():
+        a, b = change(whole), change(mapped)
+        assert a.folder is None and b.folder == mapped.folder and a.provenance["derived"] == b.provenance["derived"]
+        for m, x in a.features.items():
+            torch.testing.assert_close(b.features[m], x, rtol=1e-6, atol=1e-6, msg=name)
+        again = next(iter(b.view("train").batches(4))).x
+        assert all(torch.equal(x, b.features[m][b.rows("train")[:4]]) for m, x in again.items())
+    assert sorted(file.name for file in mapped.folder.iterdir()) == ["audio.npy", "text.npy"]
+
+
+MAPPED = textwrap.dedent("""
+    import sys, threading, time
+    import torch
+    from mmlib import fit
+    from mmlib.data import read
+    from mmlib.models import MODELS
+
+    def own():  # bytes that are neither of a file nor shared
+        line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
+        return 1024 * int(line.split()[1])
+
+    def watch():
+        global peak
+        while True:
+            peak = max(peak, own())
+            time.sleep(0.002)
+
+    torch.set_num_threads(1)
+    few = read(sys.argv[2])
+    fit(MODELS["fill"].for_data(few), few, "complete", steps=1, progress=False)  # what torch itself takes
+    peak = before = own()
+    threading.Thread(target=watch, daemon=True).start()
+    data = read(sys.argv[1], memory=2**20, cache=sys.argv[3]).standardised()
+    data = data.subset(torch.arange(len(data) - 1), "all but one")
+    fit(MODELS["fill"].for_data(data), data, "complete", steps=20, batch_size=32, progress=False)
+    print(peak - before, sum(4 * x.numel() for x in data.features.values()))
+""")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_training_on_data_larger_than_the_memory_it_takes(tmp_path):
+    """Features of 160 MB, standardised, cut and trained on with 0.4 of that; a copy, even as float16, would be half."""
+    n, shape = 10_000, (20, 200)
+    for name, count in (("many", n), ("few", 60)):
+        x = (torch.arange(count * shape[0] * shape[1]) % 251 % 7).half().view(count, *shape)
+        real = torch.ones(count, shape[0], dtype=torch.bool)
+        split = ["train"] * (count - 20) + ["valid"] * 10 + ["test"] * 10
+        target = torch.arange(count) % 2
+        ids, labels = list(map(str, range(count))), ("a", "b")
+        data = Dataset(name, "multiclass", {"text": x}, {"text": real}, target, split, ids, labels)
+        write(data, tmp_path / f"{name}.npz")
+    files = (tmp_path / "many.npz", tmp_path / "few.npz", tmp_path / "cache")
+    call = subprocess.run([sys.executable, "-c", MAPPED, *map(str, files)], capture_output=True, text=True, check=False)
+    assert call.returncode == 0, call.stderr
+    took, size = map(int, call.stdout.split())
+    assert size > 155e6 and took < 0.4 * size, f"{took / 2**20:.0f} MiB for features of {size / 2**20:.0f} MiB"
+
+
+def test_a_full_disk_is_named(tmp_path, five, monkeypatch):
+    mapped = read(five, memory=0, cache=tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(DataError, match=f"{mapped.folder}: no room for .* bytes of features .No space left.*make room"):
+        mapped.standardised()
 
 
 def test_memory_limit_counts_float32(tmp_path, five):
