@@ -1,6 +1,7 @@
 """What is measured, compared with what is printed: rows, tables, figures, ranks, claims, and the README's results."""
 
 from mmlib.report.claims.page import by_chance, page, verdicts
+from mmlib.report.cost import cost, machine, ratios, shares, slopes
 from mmlib.report.datasets import at_the_ends, headroom_table, show_worth, trial_table, worth_table
 from mmlib.report.findings import findings
 from mmlib.report.gains import comparisons, gained, peers

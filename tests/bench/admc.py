@@ -13,6 +13,7 @@ from mmlib.models.admc.system import ADMC
 from mmlib.synthetic import Modality
 from mmlib.training.evaluate import evaluate
 from mmlib.training.fit import fit
+from tests.bench.table import Table
 from tests.helpers.conditional import BLURS, PATTERNS, conditional_errors
 
 ROWS, BATCH = 5_531, 320
@@ -25,7 +26,7 @@ def cpu_seconds(work) -> float:
     return time.process_time() - start
 
 
-def all_patterns_of_a_data_set() -> None:
+def all_patterns_of_a_data_set(table: Table) -> None:
     """5,531 rows x 3 x 256, six incomplete patterns, the paper's network."""
     torch.manual_seed(0)
     adn, F = ADN(3, 256), torch.randn(ROWS, 3, 256)
@@ -55,17 +56,15 @@ def all_patterns_of_a_data_set() -> None:
             RowCache(folder).get("bench", names, lambda rows: adn.complete(tokens[rows], available[rows], key[rows]))
 
         ddim, again = cpu_seconds(ours), cpu_seconds(ours)
-    print(f"completion of {ROWS} x 3 x 256 under six patterns, CPU time:")
-    print(
-        f"  per pattern and batch of {BATCH} {text:,.0f} s (from {STEPS} steps), shared with 1000 steps {ddpm:,.0f} s (from 3)"
+    size = f"{ROWS} x 3 x 256, six sets"
+    table.add("admc", size, "completion, all steps shared", ddpm, "s", against="per set and batch", ratio=ddpm / text)
+    table.add(
+        "admc", size, "completion, DDIM", ddim, "s", against="per set and batch", ratio=ddim / text, wanted="<= 0.05"
     )
-    print(f"  shared with DDIM {ddim:.0f} s, from disk {again:.1f} s")
-    print(
-        f"  ratios: 1000 steps {text / ddpm:.1f}x, DDIM {text / ddim:.0f}x (wanted 20x), from disk {text / again:,.0f}x"
-    )
+    table.add("admc", size, "completion from disk", again, "s", against="per set and batch", ratio=again / text)
 
 
-def few_steps_against_all() -> None:
+def few_steps_against_all(table: Table) -> None:
     """Mean UA over six sets of modalities: encoders and diffusion trained once, fusion on each sampler's completions."""
     data = (
         synthetic.like("iemocap", dim=16, length=6).sample({"train": 1500, "valid": 500, "test": 2000}).standardised()
@@ -83,36 +82,40 @@ def few_steps_against_all() -> None:
         system.mf.load_state_dict(start)
         fit(system, data, "complete", epochs=15, **settings)
         means[sampler] = 100 * sum(evaluate(system, data, c)["ua"] for c in conditions) / len(conditions)
-    print(f"mean UA over six sets: 1000 steps {means['ddpm']:.2f}, 25 steps of DDIM {means['ddim']:.2f}, "
-          f"difference {means['ddim'] - means['ddpm']:+.2f} points (wanted within 1)")  # fmt: skip
+    difference = means["ddim"] - means["ddpm"]
+    table.add("admc", "mean UA over six sets", "25 steps for 1000", difference, "points", wanted="-1 to 1")
 
 
-def replacement_is_not_conditioning() -> None:
+def replacement_is_not_conditioning(table: Table) -> None:
     """The procedure with the best possible denoiser, in closed form, on the Gaussian world of `conditional_errors`."""
     world = synthetic.draw("regression", {m: Modality(8, blur=b) for m, b in BLURS.items()}, latent=4)
     mean, S = gaussian.moments(world)
     unit = S.diagonal().sqrt()
     mean, S = mean / unit, S / unit / unit[:, None]
     given = (torch.tensor([True, False, False]), torch.tensor([True, True, False]))
-    print("relative error of conditional mean and deviations with the exact denoiser, given text | text and audio:")
     for start, resample in ((50, 1), (1000, 1), (1000, 4)):
         adn = ADN(3, 8, start=start, resample=resample)
         adn.denoiser = gaussian.Denoiser(mean, S, adn.abar)
         errors = [gaussian.completion_errors(adn, mean, S, p) for p in given]
-        name = f"merging from n = {start}" + (f", each step {resample} times" if resample > 1 else "")
-        print(f"  {name:38}", " | ".join(f"mean {100 * m:5.1f} %, deviations {100 * sd:4.1f} %" for m, sd in errors))
+        name = f"exact denoiser, n = {start}" + (f", {resample} times" if resample > 1 else "")
+        for what, (mean_error, deviation_error) in zip(("text", "text, audio"), errors):
+            table.add("admc", f"given {what}", f"error of mean, {name}", 100 * mean_error, "%")
+            table.add("admc", f"given {what}", f"error of deviations, {name}", 100 * deviation_error, "%")
 
 
-def conditional_against_the_oracle() -> None:
+def conditional_against_the_oracle(table: Table) -> None:
     errors = conditional_errors(8, 4, train=40_000, epochs=30, rows=20, draws=1000, width=64, heads=4, layers=2)
-    print("variant 'conditional' against the oracle, 1000 draws (wanted: mean within 10 %, deviations within 15 %):")
     for pattern, (mean, sd) in errors.items():
         there = ", ".join(m for m, known in zip(BLURS, pattern) if known)
-        print(f"  given {there:15} mean {100 * mean:5.1f} %   deviations {100 * sd:5.1f} %")
+        table.add("admc", f"given {there}", "conditional, error of mean", 100 * mean, "%", wanted="<= 10")
+        table.add("admc", f"given {there}", "conditional, error of deviations", 100 * sd, "%", wanted="<= 15")
 
 
-def main() -> None:
-    all_patterns_of_a_data_set()
-    few_steps_against_all()
-    replacement_is_not_conditioning()
-    conditional_against_the_oracle()
+def main(table: Table) -> None:
+    for part in (
+        all_patterns_of_a_data_set,
+        few_steps_against_all,
+        replacement_is_not_conditioning,
+        conditional_against_the_oracle,
+    ):
+        part(table)

@@ -16,6 +16,7 @@ from mmlib.encode.encode import encode
 from mmlib.encode.encoders import clip_encoders
 from mmlib.encode.manifest import manifest
 from mmlib.hub import mend_torchvision
+from tests.bench.table import Table
 
 FILMS, BATCH, ROUNDS = 64, 32, 3
 
@@ -42,7 +43,7 @@ def films(folder: Path, size: tuple[int, int]) -> Path:
     return folder / "films.csv"
 
 
-def measure(checkpoint: Path, size: tuple[int, int]) -> None:
+def measure(checkpoint: Path, size: tuple[int, int], table: Table) -> None:
     import open_clip
 
     net = open_clip.create_model("ViT-B-32", str(checkpoint)).eval()
@@ -68,24 +69,24 @@ def measure(checkpoint: Path, size: tuple[int, int]) -> None:
         forward, ours = zip(*((cpu_seconds(bare), cpu_seconds(lambda i=i: whole(i))) for i in range(ROUNDS)))
         second = cpu_seconds(lambda: whole(0, again=1))
     ratios = sorted(o / f for f, o in zip(forward, ours))
-    print(f"{size[0]} x {size[1]} pixels, {kilobytes:.0f} kB: forward {1e3 * min(forward) / FILMS:.1f} ms per film, "
-          f"files to archive {1e3 * min(ours) / FILMS:.1f} ms, ratio {ratios[ROUNDS // 2]:.3f} "
-          f"({ratios[0]:.3f} to {ratios[-1]:.3f}; wanted <= 1.1), second run {1e3 * second / FILMS:.2f} ms")  # fmt: skip
+    text = f"{size[0]} x {size[1]} pixels, {kilobytes:.0f} kB"
+    table.add("encode", text, "files to archive, a film", 1e3 * min(ours) / FILMS, "ms", against="bare forward passes",
+              ratio=ratios[ROUNDS // 2], wanted="<= 1.1")  # fmt: skip
+    table.add("encode", text, "second run, a film", 1e3 * second / FILMS, "ms")
 
 
-def main() -> None:
+def main(table: Table) -> None:
     mend_torchvision()
     import open_clip
 
     torch.manual_seed(0)
-    print(f"encode · ViT-B-32, random weights, batch {BATCH}, {FILMS} films, image and text, CPU time; "
-          f"torch {torch.__version__}, {torch.get_num_threads()} threads")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "model.safetensors")
         save_file(open_clip.create_model("ViT-B-32").state_dict(), checkpoint)
         load = cpu_seconds(lambda: open_clip.create_model("ViT-B-32", str(checkpoint)))
-        print(
-            f"loading {load:.1f} s, with fingerprints {cpu_seconds(lambda: clip_encoders('ViT-B-32', str(checkpoint))):.1f} s"
+        ours = cpu_seconds(lambda: clip_encoders("ViT-B-32", str(checkpoint)))
+        table.add(
+            "encode", "ViT-B-32", "loading, fingerprints", ours, "s", against="open_clip's loading", ratio=ours / load
         )
         for size in ((256, 384), (500, 750), (1000, 1500)):
-            measure(checkpoint, size)
+            measure(checkpoint, size, table)

@@ -23,6 +23,7 @@ from mmlib.hub import mend_torchvision
 from mmlib.models import MODELS
 from mmlib.models.base import System
 from mmlib.report import paired
+from tests.bench.table import Table
 
 FRAMES, D, HEADS, LAYERS, EPOCHS, ROWS, LR, SEEDS = 6, 32, 4, 2, 12, 32, 1e-3, range(5)
 OURS = {
@@ -200,18 +201,19 @@ def step_ms(models: tuple[Own | Peer, ...], data: Dataset) -> list[float]:
     return [min(spent) for spent in times]
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def main(table: Table) -> None:
     data = clips()
     try:
         pairs = makers(data)
     except ImportError:
-        print("MulT, Self-MM beside MMSA's: MMSA is not installed (pip install '.[bench]')")
+        print("MMSA is not installed (pip install '.[bench]')")
         return
-    lines = {}
+    size = f"{ROWS} clips, {FRAMES} frames, width {D}"
     for name, pair in pairs.items():
         counts = [sum(p.numel() for p in new().network.parameters()) for new in pair]
+        table.add(name, size, "parameters", counts[0], "", against="MMSA", ratio=counts[0] / counts[1], wanted="1")
         own, peer = step_ms(tuple(new() for new in pair), data)
+        table.add(name, size, "a step", own, "ms", against="MMSA", ratio=own / peer, wanted="<= 1")
         errors = []
         for new in pair:
             found = {}
@@ -219,16 +221,7 @@ def main() -> None:
                 torch.manual_seed(seed)
                 found[seed] = error(new(), data, seed)
             errors.append(pd.Series(found))
-        lines[name] = {
-            "parameters": "{:,} and {:,}".format(*counts), "a step, ms": f"{own:.1f} and {peer:.1f}",
-            "ratio": f"{own / peer:.2f}", "mae on test": " and ".join(f"{e.mean():.3f} ± {e.std():.3f}" for e in errors),
-            "ours better by": str(paired(*errors, metric="mae")),
-        }  # fmt: skip
-    print(
-        f"ours and MMSA's, {FRAMES} frames, width {D}, {EPOCHS} epochs of {len(data.view('train'))} clips, {len(SEEDS)} seeds:"
-    )
-    print(pd.DataFrame.from_dict(lines, orient="index").to_string())
-
-
-if __name__ == "__main__":
-    main()
+        better = paired(*errors, metric="mae")
+        text = f"{EPOCHS} epochs, {len(SEEDS)} seeds, better by {better}"
+        ratio = errors[0].mean() / errors[1].mean()
+        table.add(name, text, "MAE on test", errors[0].mean(), "", against="MMSA", ratio=ratio)

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from mmlib import runs
+from tests.bench.table import Table
 from tests.helpers.notebooks import RECORDING, notebook
 
 RUNS, WORKERS = 40, 2
@@ -50,7 +51,7 @@ def _call(study: Path, out: Path) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
+def main(table: Table) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         nb, study = _study(folder, RUNS)
@@ -61,8 +62,9 @@ def main() -> None:
             bare += _bare(nb, folder / "bare")
             ours += _call(study, folder / f"out{turn}")
         overhead = (ours - bare) / 2 * WORKERS / RUNS
-        print(f"{RUNS} short runs on {WORKERS} workers: {ours / 2:.1f} s, by papermill alone {bare / 2:.1f} s")
-        print(f"overhead per run, start and end of the call included: {overhead:.2f} s (at most 1 wanted)")
+        size = f"{RUNS} short runs, {WORKERS} workers"
+        table.add("a study", size, "time", ours / 2, "s", against="papermill alone", ratio=ours / bare)
+        table.add("a study", size, "overhead of a run", overhead, "s", wanted="<= 1")
         _, study = _study(folder, 1000)
         labels = dict.fromkeys(("paper", "dataset", "features", "method", "variant", "protocol", "condition"), "x")
         for run in runs.plan(study, folder / "many"):
@@ -70,4 +72,4 @@ def main() -> None:
             run.folder.mkdir(parents=True)
             content = {"run": {"commit": "c", "data": {"fingerprint": "f"}}, "rows": rows}
             (run.folder / runs.RECORD).write_text(json.dumps(content))
-        print(f"resume of 1,000 finished runs: {_call(study, folder / 'many'):.1f} s (at most 5 wanted)")
+        table.add("a study", "1,000 finished runs", "resume", _call(study, folder / "many"), "s", wanted="<= 5")

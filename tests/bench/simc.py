@@ -15,6 +15,7 @@ from mmlib.models.simc import SIMC
 from mmlib.models.yardsticks.oracle import Oracle
 from mmlib.training.evaluate import evaluate, predict
 from mmlib.training.fit import fit
+from tests.bench.table import Table
 from tests.helpers.weights import simc_weights
 from tests.reference import simc as reference
 
@@ -29,7 +30,7 @@ def cpu_seconds(work: Callable[[], None], repeats: int) -> float:
     return (time.process_time() - start) / repeats
 
 
-def batched_against_per_sample() -> None:
+def batched_against_per_sample(table: Table) -> None:
     data = synthetic.like("mmimdb").sample({"train": 32, "valid": 1, "test": 1})
     batch = data.view("train", missing.parse("complex_20_40_40").observed(data, "train", 0)).batch(torch.arange(32))
     system = SIMC.for_data(data).eval()
@@ -52,16 +53,27 @@ def batched_against_per_sample() -> None:
         (system.simulation_loss(batch, simulated) + logits.square().mean()).backward()
 
     ours, naive, released = cpu_seconds(fast, 20), cpu_seconds(slow, 5), cpu_seconds(released_form, 5)
-    print(f"forward + backward, batch 32: batched {1e3 * ours:.1f} ms, film by film {1e3 * naive:.1f} ms, "
-          f"simulators film by film {1e3 * released:.1f} ms")  # fmt: skip
-    print(f"  ratio to film by film {naive / ours:.1f}x (wanted 5x), to simulators alone {released / ours:.1f}x")
+    size = "32 films"
+    table.add(
+        "simc",
+        size,
+        "forward and backward",
+        1e3 * ours,
+        "ms",
+        against="film by film",
+        ratio=ours / naive,
+        wanted="<= 0.2",
+    )
+    table.add(
+        "simc", size, "forward and backward", 1e3 * ours, "ms", against="simulators film by film", ratio=ours / released
+    )
 
 
 def _sample(batch: Batch, i: int) -> tuple[Tensor | None, Tensor | None]:
     return tuple(batch.x[m][i, 0] if batch.present[m][i] else None for m in ("image", "text"))
 
 
-def loop_overhead(data: Dataset) -> None:
+def loop_overhead(data: Dataset, table: Table) -> None:
     """Share of an epoch that is neither forward, backward nor optimiser: the same steps, bare and through `fit`."""
     few = data.subset(torch.cat([data.rows("train")[:3200], data.rows("valid")[:1], data.rows("test")[:1]]), "bench")
     protocol = missing.parse("complex_20_40_40")
@@ -82,11 +94,10 @@ def loop_overhead(data: Dataset) -> None:
         fit(SIMC.for_data(few), few, protocol, epochs=1, batch_size=8, lr=5e-5, progress=False)
         through.append(time.process_time() - start)
     overhead = 1 - min(bare) / min(through)
-    print(f"step at batch 8: {1e3 * min(bare) / 400:.2f} ms bare, {1e3 * min(through) / 400:.2f} ms through fit, "
-          f"overhead {100 * overhead:.1f} % (wanted <= 10 %)")  # fmt: skip
+    table.add("simc", "8 films", "overhead of a step in fit", 100 * overhead, "%", wanted="<= 10")
 
 
-def at_full_size(data: Dataset, world: synthetic.World) -> None:
+def at_full_size(data: Dataset, world: synthetic.World, table: Table) -> None:
     oracle = Oracle(world)
     systems: dict[str, System] = {}
     for name, model, arguments, lr, batch_size in [
@@ -96,16 +107,15 @@ def at_full_size(data: Dataset, world: synthetic.World) -> None:
     ]:
         systems[name] = MODELS[model].for_data(data, **arguments)
         start = time.perf_counter()
-        history = fit(systems[name], data, "complete", epochs=20, batch_size=batch_size, lr=lr)
+        fit(systems[name], data, "complete", epochs=20, batch_size=batch_size, lr=lr)
         minutes = (time.perf_counter() - start) / 60
-        print(
-            f"{name}: 20 epochs, batch {batch_size}, lr {lr:g}: {minutes:.1f} minutes, best epoch {history.best_epoch}"
-        )
-    print(f"{'micro-F1, trained on complete rows':36}{'oracle':>8}" + "".join(f"{n:>30}" for n in systems))
+        size = f"20 epochs, batch {batch_size}, lr {lr:g}"
+        table.add(name, size, "training at full size", minutes, "min")
     for condition in CONFIGURATIONS:
         best = 100 * evaluate(oracle, data, condition)["f1_micro"]
-        ours = {n: 100 * evaluate(s, data, condition)["f1_micro"] for n, s in systems.items()}
-        print(f"{condition:36}{best:8.1f}" + "".join(f"{v:22.1f} ({v - best:+5.1f})" for v in ours.values()))
+        for name, system in systems.items():
+            below = best - 100 * evaluate(system, data, condition)["f1_micro"]
+            table.add(name, condition, "micro-F1 below the oracle", below, "points")
     test = data.view("test", labelled=False)
     truth = test.batch(torch.arange(len(test)))
     for lost, kept in (("text", "image"), ("image", "text")):
@@ -114,15 +124,17 @@ def at_full_size(data: Dataset, world: synthetic.World) -> None:
         ours, x = predict(systems["SIM-C"], data, f"available({kept})").completed[lost], truth.x[lost]
         total, left, least = (float((x - y).square().sum()) for y in (x.mean(0), ours, exact))
         share = (total - left) / (total - least)
-        print(f"{lost} from {kept}: SIM-C explains {1 - left / total:.3f}, the exact conditional mean "
-              f"{1 - least / total:.3f} of the variance: {100 * share:.1f} % (wanted >= 95 %)")  # fmt: skip
+        table.add("SIM-C", f"{lost} from {kept}", "explained of what can be", 100 * share, "%", wanted=">= 95")
 
 
-def main() -> None:
+def main(table: Table) -> None:
     torch.manual_seed(0)
-    print(f"SIM-C · torch {torch.__version__}, {torch.get_num_threads()} threads")
-    batched_against_per_sample()
+    batched_against_per_sample(table)
+    loop_overhead(synthetic.like("mmimdb").sample(synthetic.rows_like("mmimdb"), 0), table)
+
+
+def full(table: Table) -> None:
+    """Minutes: SIM-C and both baselines at MM-IMDb's size, beside the oracle."""
+    torch.manual_seed(0)
     world = synthetic.like("mmimdb")
-    data = world.sample(synthetic.rows_like("mmimdb"), 0)
-    loop_overhead(data)
-    at_full_size(data, world)
+    at_full_size(world.sample(synthetic.rows_like("mmimdb"), 0), world, table)

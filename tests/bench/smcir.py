@@ -1,11 +1,11 @@
 """SMCIR: one training step and its detector against the slow reference and against the same layers row by row."""
 
-import resource
 import time
 
 import torch
 
 from mmlib.models.smcir.system import SMCIR
+from tests.bench.table import Table
 from tests.helpers.smcir_weights import weights
 from tests.reference import smcir as slow
 
@@ -45,9 +45,8 @@ def seconds(work, *arguments) -> float:
     return time.process_time() - start
 
 
-def main() -> None:
+def main(table: Table) -> None:
     torch.manual_seed(0)
-    print(f"SMCIR · torch {torch.__version__}, {torch.get_num_threads()} threads, {B} rows of {SHAPES}, 16 flagged")
     x = {m: torch.randn(B, *shape) for m, shape in SHAPES.items()}
     kinds = torch.tensor([k for k, count in KINDS.items() for _ in range(count)])
     states = {"audio": kinds[:, 0], "vision": kinds[:, 1]}
@@ -58,11 +57,14 @@ def main() -> None:
     # In turns, so that a busy machine slows both; the reference for one row of each kind, times their number.
     detectors = [(seconds(system.diagnose, x), B * seconds(slow_detector, w, sample)) for _ in range(3)]
     fast, looped = (min(t) for t in zip(*detectors))
-    print(f"detector {fast:.3f} CPU-seconds, the slow reference {looped:.1f}: {looped / fast:.0f}x (wanted 50)")
+    size, slow_form = f"{B} clips, 16 flagged", "the slow reference"
+    table.add(
+        "smcir", size, "the detector", 1000 * fast, "ms", against=slow_form, ratio=fast / looped, wanted="<= 0.02"
+    )
     whole = fast + min(seconds(step, system, x, states) for _ in range(3))
     reference = looped + sum(count * seconds(slow_step, w, sample, kind) for kind, count in KINDS.items())
-    print(f"step {whole:.2f} CPU-seconds, the slow reference {reference:.0f}: {reference / whole:.0f}x (wanted 20)")
-    rows = seconds(row_by_row, system, x, states)
-    print(f"    the same torch layers row by row {rows:.1f}, without a detector: {rows / (whole - fast):.1f}x")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{sum(p.numel() for p in system.parameters()):,} parameters, at most {peak:.0f} MiB of memory")
+    table.add("smcir", size, "a step", 1000 * whole, "ms", against=slow_form, ratio=whole / reference, wanted="<= 0.05")
+    rows, batched = seconds(row_by_row, system, x, states), whole - fast
+    table.add(
+        "smcir", size, "a step without detector", 1000 * batched, "ms", against="row by row", ratio=batched / rows
+    )

@@ -1,5 +1,6 @@
 """UMDF: one training step against MulT's, memory against batch size, time against depth."""
 
+import math
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from mmlib.data.dataset import Batch, Dataset
 from mmlib.hub import mend_torchvision
 from mmlib.models.base import System
 from mmlib.models.umdf import UMDF
+from tests.bench.table import Table
 
 
 def clips(rows: int) -> Dataset:
@@ -90,26 +92,38 @@ def saved_bytes(system: System, batch: Batch) -> int:
     return sum(size for size, _ in seen.values())
 
 
-def main() -> None:
+def main(table: Table) -> None:
     torch.manual_seed(0)
-    print(f"UMDF · torch {torch.__version__}, {torch.get_num_threads()} threads")
-    ours, peer_step = umdf_step(32), mult_step(32)
-    mine = cpu_seconds(ours)
-    if peer_step is None:
-        print(f"step at batch 32, both views: {mine:.2f} CPU-seconds; MulT is not installed (pip install '.[bench]')")
-    else:
-        # Taken in turns, so that a busy machine slows both.
-        pairs = [(cpu_seconds(ours, 1), cpu_seconds(peer_step, 1)) for _ in range(4)]
-        mine, peer = (min(times) for times in zip(*pairs))
-        print(f"step at batch 32: UMDF with both views {mine:.2f} CPU-seconds, MulT {peer:.2f}: "
-              f"ratio {mine / peer:.2f} (wanted <= 1)")  # fmt: skip
-    sizes = {}
-    for rows in (16, 32, 64):
-        data = clips(rows)
-        sizes[rows] = saved_bytes(UMDF.for_data(data).train(), batch_of(data)) / 2**20
-    print("saved for backward: " + ", ".join(f"batch {rows} {size:.0f} MiB" for rows, size in sizes.items())
-          + f"; doubling the batch multiplies by {sizes[64] / sizes[32]:.2f}")  # fmt: skip
+    size, ours, peer_step = "32 clips, 50 frames of 768, 5, 20", umdf_step(32), mult_step(32)
+    # Taken in turns, so that a busy machine slows both.
+    pairs = [(cpu_seconds(ours, 1), cpu_seconds(peer_step, 1) if peer_step else math.nan) for _ in range(4)]
+    mine, peer = (min(times) for times in zip(*pairs))
+    against = "MulT of MMSA" if peer_step else "MulT, not installed: pip install '.[bench]'"
+    table.add(
+        "umdf", size, "a step of both views", 1000 * mine, "ms", against=against, ratio=mine / peer, wanted="<= 1"
+    )
+    sizes = {
+        rows: saved_bytes(UMDF.for_data(clips(rows)).train(), batch_of(clips(rows))) / 2**20 for rows in (16, 32, 64)
+    }
+    table.add(
+        "umdf",
+        "64 clips",
+        "saved for backward",
+        sizes[64],
+        "MiB",
+        against="32 clips",
+        ratio=sizes[64] / sizes[32],
+        wanted="2",
+    )
     times = {layers: cpu_seconds(umdf_step(16, layers=layers), 2) for layers in (1, 2, 4, 8)}
-    print("step at batch 16: " + ", ".join(f"D = {layers} {t:.2f} s" for layers, t in times.items())
-          + f"; per added layer {(times[2] - times[1]):.3f}, {(times[4] - times[2]) / 2:.3f}, "
-          f"{(times[8] - times[4]) / 4:.3f} s")  # fmt: skip
+    first, last = times[2] - times[1], (times[8] - times[4]) / 4
+    table.add(
+        "umdf",
+        "16 clips, 4 to 8 layers",
+        "a step per layer",
+        1000 * last,
+        "ms",
+        against="1 to 2 layers",
+        ratio=last / first,
+        wanted="1",
+    )
