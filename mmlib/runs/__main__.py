@@ -13,12 +13,11 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from tqdm import tqdm
 
 from mmlib import files
-from mmlib.names import PRIMARY
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import LOG, NOTEBOOK, Outcome, Run
+from mmlib.runs.progress import Progress, compare_with_oracle
 from mmlib.runs.rows import ROOT, TEST, collect, save
 from mmlib.runs.study import plan
 
@@ -107,14 +106,7 @@ def run_study(
 
     os.environ["TQDM_DISABLE"] = "1"  # for the kernels: progress bars stored in an executed notebook are noise
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    bar = tqdm(total=len(runs), initial=len(runs) - len(to_do), unit="run", disable=False)
-
-    def ended(outcome: Outcome) -> None:
-        if outcome.state == "failed":
-            failures.append(outcome)
-            bar.set_postfix(failed=len(failures), refresh=False)
-        bar.update()
-
+    progress = Progress(len(runs), len(runs) - len(to_do), failures)
     cluster = options.scheduler
     try:
         if slurm is not None:
@@ -124,9 +116,9 @@ def run_study(
         with engine.connected(cluster) as client:
             if options.force:
                 _set_aside(runs)
-            engine.run_all(to_do, client, ended)
+            engine.run_all(to_do, client, progress)
     finally:
-        bar.close()
+        progress.close()
         if cluster is not None and cluster is not options.scheduler:
             cluster.close(timeout=5)
 
@@ -207,28 +199,6 @@ def _flags(rows: pd.DataFrame) -> None:
     seeds = flagged.groupby(system, sort=False)["seed"].agg(lambda s: ", ".join(str(n) for n in sorted(set(s))))
     print("\nFlagged; these rows enter no rank and no verdict:\n")
     print(seeds.rename("seeds").reset_index().to_string(index=False))
-
-
-def compare_with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per data set and system: its mean over all test conditions, beside the oracle's mean over them."""
-
-    def text(values: pd.Series) -> str:
-        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if values.count() > 1 else "")
-
-    rows = rows[rows["role"] == TEST]
-    main = rows["metric"].where(rows["metric"].isin(PRIMARY.values())).groupby([rows["paper"], rows["dataset"]])
-    rows = rows[rows["metric"] == main.transform("first")]
-    is_oracle = (rows["method"] == "oracle") & (rows["variant"] == "")
-    place = ["paper", "dataset", "condition", "seed"]
-    line = ["paper", "dataset", "protocol", "metric", "method", "variant"]
-    oracle = rows[is_oracle].groupby(place)["value"].mean().rename("oracle")
-    by_seed = rows[~is_oracle].join(oracle, on=place).groupby([*line, "seed"], sort=False)
-    scores = by_seed.agg(tests=("condition", "nunique"), value=("value", "mean"))
-    scores["oracle"] = by_seed["oracle"].agg(lambda v: v.mean(skipna=False))
-    systems = scores.groupby(line, sort=False)
-    table = systems.agg(tests=("tests", "max"), score=("value", text), oracle=("oracle", "mean")).reset_index()
-    table["oracle"] = table["oracle"].map(lambda o: "" if pd.isna(o) else f"{o:.3f}")
-    return table.rename(columns={"protocol": "trained under", "tests": "test conditions"})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from mmlib.runs.errors import RunError
 from mmlib.runs.execution import Outcome, Run, try_run
+from mmlib.runs.progress import Progress
 from mmlib.runs.rows import RECORD
 
 _TRIES = 3  # of a run whose worker dies under it
@@ -130,8 +131,8 @@ def connected(cluster: Cluster | str) -> Iterator[Client]:
         yield client
 
 
-def run_all(runs: Sequence[Run], client: Client, report: Callable[[Outcome], None]) -> None:
-    """Executes every run and calls `report` with the outcome of each.
+def run_all(runs: Sequence[Run], client: Client, progress: Progress) -> None:
+    """Executes every run and tells `progress` of each when it begins and when it ends.
 
     A run whose worker dies is tried again on another one; what another study has in hand is waited for. Raises RunError
     where the scheduler is lost. Finished runs stay finished whatever happens.
@@ -141,13 +142,13 @@ def run_all(runs: Sequence[Run], client: Client, report: Callable[[Outcome], Non
         if not _workers(client):
             tqdm.write("no worker is there yet; waiting for one", file=sys.stderr)
         while waiting:
-            waiting = _one_round(client, waiting, report)
+            waiting = _one_round(client, waiting, progress)
             time.sleep(1 if waiting else 0)
     except CancelledError:
         raise RunError("the Dask scheduler is lost; call again to go on") from None
 
 
-def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None]) -> list[Run]:
+def _one_round(client: Client, runs: list[Run], progress: Progress) -> list[Run]:
     """Executes each run once; returns the runs that another process holds. Raises CancelledError without a scheduler."""
     waiting = deque(runs)
     in_hand: dict[Future, Run] = {}
@@ -157,13 +158,13 @@ def _one_round(client: Client, runs: list[Run], report: Callable[[Outcome], None
         free = max(1, _workers(client)) - len(in_hand)
         for run in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
             in_hand[client.submit(try_run, run, key=f"{run.folder.name}-{uuid.uuid4().hex[:8]}")] = run
+            progress.began(run)
         for future in _ended(in_hand):
             run = in_hand.pop(future)
             outcome = _outcome(future, run)
             if outcome.state == "busy":
                 busy.append(run)
-            else:
-                report(outcome)
+            progress.ended(outcome)
     return busy
 
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import psutil
 import pytest
 
 from mmlib import runs
-from mmlib.runs.__main__ import compare_with_oracle, main
+from mmlib.runs.__main__ import main
 from mmlib.runs.execution import try_run
+from mmlib.runs.progress import compare_with_oracle, first_scores
 from tests.helpers.notebooks import RECORDING, WRITING, notebook, study
 
 pytestmark = pytest.mark.slow
@@ -206,8 +208,13 @@ def test_a_study_skips_what_is_finished_and_says_what_failed(tmp_path, capsys):
     assert main([*arguments, "--dry-run"]) == 0
     assert "4 runs, 0 of them finished" in capsys.readouterr().out and not out.exists()
     assert main(arguments) == 1
-    told = capsys.readouterr().out
+    told, watched = capsys.readouterr()
     assert "2 runs finished, 2 failed" in told
+    assert (
+        len(re.findall(r"tiny-value=1.0,seed=\d-\w+ finished in \d+ s; mae: a 1.000\n +/.*run.ipynb\n", watched)) == 2
+    )
+    assert len(re.findall(r"tiny-value=2.0,seed=\d-\w+ failed in \d+ s\n", watched)) == 2
+    assert "tiny-value=1.0,seed=0, tiny-value=1.0,seed=1: " in watched, "the bar names what runs"
     failed = [line for line in told.splitlines() if "AssertionError" in line]
     assert len(failed) == 2 and all(line.startswith("| tiny-value=2.0,seed=") for line in failed)
     assert r"| 3 | AssertionError: two is \| too much |" in failed[0], failed
@@ -241,6 +248,18 @@ def test_the_report_keeps_data_sets_and_their_metrics_apart():
         ["a", "mae", "m", 2, f"6.500 ± {0.5**0.5:.3f}", "12.000"],
         ["b", "ua", "m", 2, f"8.500 ± {0.5**0.5:.3f}", ""],  # no oracle under y, so none to compare with
     ]
+
+
+def test_a_run_that_ends_is_told_in_a_line():
+    scores = [("a", "SIM-C", "", 0.7), ("a", "SIM-C", "zeros", 0.6), ("a", "prior", "", 0.5), ("a", "coin", "", 0.4)]
+    scores += [("a", "oracle", "", 0.9), ("b", "SIM-C", "", 0.1)]
+    same = {"paper": "p", "protocol": "c", "condition": "x", "seed": 0, "role": "test", "metric": "mae"}
+    rows = pd.DataFrame(
+        [{**same, "dataset": d, "method": m, "variant": v, "value": value} for d, m, v, value in scores]
+    )
+    assert first_scores(rows) == "mae: SIM-C 0.700; SIM-C, zeros 0.600; prior 0.500; 1 more; oracle 0.900"
+    assert first_scores(rows[rows["method"] != "oracle"]) == "mae: SIM-C 0.700; SIM-C, zeros 0.600; prior 0.500; 1 more"
+    assert first_scores(rows.assign(metric="time")) == "no test scores"
 
 
 def test_a_thousand_finished_runs_are_resumed_in_five_seconds(tmp_path, capsys):
