@@ -115,8 +115,9 @@ def smcir_fig3(rows: pd.DataFrame) -> Figure:
     ICT-MMMO and synthetic ones, because only sequences have what the detector reads; the detector as printed, of the
     released code, and corrected.
     """
-    figure, panels = _panels(PAGE, 2.5, 1, len(SETS["smcir_fig3"]), sharex=True, sharey=True)
-    for panel, (dataset, title) in zip(panels.flat, SETS["smcir_fig3"].items(), strict=True):
+    sets = _with_rows("smcir_fig3", rows)
+    figure, panels = _panels(PAGE, 2.5, 1, len(sets), sharex=True, sharey=True)
+    for panel, (dataset, title) in zip(panels.flat, sets.items(), strict=True):
         for k, (name, variant) in enumerate(DETECTORS.items()):
             for m, marker, dashes in (("audio", "os^"[k], "-"), ("vision", "DvP"[k], (0, (3, 1)))):
                 style = {"color": theme.PALETTE[k], "marker": marker, "ls": dashes, "label": f"{name}, {m}"}
@@ -144,7 +145,7 @@ def umdf_fig3(rows: pd.DataFrame) -> Figure:
     easier, because a token tells of its hidden neighbours; synthetic clips with their oracle (c) in place of MOSEI. UMDF is
     compared with its network on one view without distillation and with baselines, not with published methods.
     """
-    sets = SETS["umdf_fig3"]
+    sets = _with_rows("umdf_fig3", rows)
     systems = [_UMDF, _CONTROL, *_BASELINES]
     figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
@@ -184,7 +185,7 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
     rows: of `results("umdf")`. Differs: static words (a); contextual tokens that are hidden after encoding (b), which tell
     of their hidden neighbours; two baselines are drawn, too.
     """
-    systems, sets = [_UMDF, *_ABLATIONS, *_BASELINES[:3]], SETS["umdf_fig5"]
+    systems, sets = [_UMDF, *_ABLATIONS, *_BASELINES[:3]], _with_rows("umdf_fig5", rows)
     figure, panels = _panels(PAGE, 4.2, 2, len(sets), sharex=True)
     for column, (dataset, title) in zip(panels.T, sets.items(), strict=True):
         for panel, metric in zip(column, ("mae", "f1_non0"), strict=True):
@@ -200,6 +201,12 @@ def umdf_fig5(rows: pd.DataFrame) -> Figure:
     panels[1, 0].set_ylabel("F1 (%)")
     _legend(figure, 4, title=_left_out(rows, "umdf_fig5", systems))
     return figure
+
+
+def _with_rows(figure: str, rows: Rows) -> dict[str, str]:
+    """The data sets of a figure that have rows, and their titles; all of them where none has."""
+    there = set(rows["dataset"])
+    return {dataset: title for dataset, title in SETS[figure].items() if dataset in there} or SETS[figure]
 
 
 def _note_prior(panel: Axes, rows: Rows, dataset: str, metric: str) -> None:
@@ -294,7 +301,7 @@ def draw_all() -> tuple[dict[str, Figure], dict[str, str]]:
 
 
 def empty_panels() -> dict[str, list[str]]:
-    """Figure -> its data sets without rows, whose panels say so."""
+    """Figure -> its data sets without rows, which have no panel."""
     lacking = {name: [d for d in sets if not_run(name.split("_")[0], d)] for name, sets in SETS.items()}
     return {name: datasets for name, datasets in lacking.items() if datasets}
 
@@ -311,7 +318,7 @@ def show_figure(paper: str, number: str) -> None:
         return
     note = " ".join(rest.split()).partition(". ")[2]  # behind the argument
     note += (
-        f" No rows yet, so that a panel is empty: {', '.join(empty)}." if (empty := empty_panels().get(name)) else ""
+        f" Without rows yet, and so without a panel: {', '.join(empty)}." if (empty := empty_panels().get(name)) else ""
     )
     display(Markdown(f"**{title}** {note}"), draw(results(paper) if name in SETS else read_points(name)))
 
