@@ -8,6 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from mmlib.names import PRIMARY
+from mmlib.runs.errors import RunError
 from mmlib.runs.execution import NOTEBOOK, Outcome, Run
 from mmlib.runs.rows import TEST, collect
 
@@ -29,7 +30,7 @@ class Progress:
     def ended(self, outcome: Outcome) -> None:
         began, folder = self.under_way.pop(outcome.run)
         if outcome.state != "busy":
-            scores = f"; {first_scores(collect([folder]))}" if outcome.state == "finished" else ""
+            scores = f"; {_scores_in(folder)}" if outcome.state == "finished" else ""
             place = f"{folder.name} {outcome.state} in {time.monotonic() - began:.0f} s"
             self.bar.write(f"{place}{scores}\n    {folder / NOTEBOOK}", file=sys.stderr)
             self.bar.update()
@@ -47,10 +48,17 @@ class Progress:
         self.bar.set_description(", ".join([*names[:_NAMED], *more]))
 
 
+def _scores_in(folder: Path) -> str:
+    """A record that cannot be read must not end the other runs; the end of the study says what is wrong with it."""
+    try:
+        return first_scores(collect([folder]))
+    except (RunError, KeyError):
+        return "its record cannot be read"
+
+
 def first_scores(rows: pd.DataFrame) -> str:
     """The scores of the first systems of a run on its first data set: 'mae: UMDF 0.741; prior 1.102; oracle 0.690'."""
-    table = compare_with_oracle(rows)
-    if table.empty:
+    if rows.empty or (table := compare_with_oracle(rows)).empty:
         return "no test scores"
     table = table[table["dataset"] == table["dataset"].iloc[0]]
     systems = (table["method"] + (", " + table["variant"]).where(table["variant"] != "", "")).str.cat(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -17,8 +18,8 @@ import pytest
 
 from mmlib import runs
 from mmlib.runs.__main__ import main
-from mmlib.runs.execution import try_run
-from mmlib.runs.progress import compare_with_oracle, first_scores
+from mmlib.runs.execution import Outcome, try_run
+from mmlib.runs.progress import Progress, compare_with_oracle, first_scores
 from tests.helpers.notebooks import RECORDING, WRITING, notebook, study
 
 pytestmark = pytest.mark.slow
@@ -260,6 +261,21 @@ def test_a_run_that_ends_is_told_in_a_line():
     assert first_scores(rows) == "mae: SIM-C 0.700; SIM-C, zeros 0.600; prior 0.500; 1 more; oracle 0.900"
     assert first_scores(rows[rows["method"] != "oracle"]) == "mae: SIM-C 0.700; SIM-C, zeros 0.600; prior 0.500; 1 more"
     assert first_scores(rows.assign(metric="time")) == "no test scores"
+    assert first_scores(pd.DataFrame()) == "no test scores"
+
+
+@pytest.mark.parametrize("record", ["{half", '{"run": {}, "rows": []}', "{}"])
+def test_a_bad_record_of_one_run_does_not_end_the_others(record, tmp_path, capsys):
+    folder = tmp_path / "tiny-1234"
+    folder.mkdir()
+    (folder / "record.json").write_text(record)
+    progress = Progress(2, 0, [])
+    progress.began(SimpleNamespace(folder=folder))
+    progress.ended(Outcome(folder.name, "finished"))
+    progress.close()
+    assert re.search(
+        r"tiny-1234 finished in 0 s; (its record cannot be read|no test scores)\n", capsys.readouterr().err
+    )
 
 
 def test_a_thousand_finished_runs_are_resumed_in_five_seconds(tmp_path, capsys):
