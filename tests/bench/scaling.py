@@ -1,6 +1,5 @@
 """How the CPU time of a step grows with its sizes, and that of an epoch with the rows: slopes of log time over log size."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +10,7 @@ from mmlib.data.dataset import Dataset
 from mmlib.models import MODELS
 from mmlib.training.fit import fit
 from tests.bench.table import Table
+from tests.bench.umdf import cpu_seconds
 
 NAMES = ("text", "audio", "vision", "depth", "touch")
 BASE = {"B": 32, "T": 16, "d": 32, "M": 3, "N": 512}
@@ -49,22 +49,12 @@ def epoch_of(name: str, **sizes: int) -> Callable[[], None]:
     return lambda: fit(system, data, protocol, epochs=2, batch_size=sizes["B"], progress=False)
 
 
-def seconds(work: Callable[[], None], repeats: int = 5) -> float:
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def main(table: Table) -> None:
     for name, grown in SIZES.items():
         for size in grown:
             make = epoch_of if size == "N" else step_of
             works = [make(name, **BASE | {size: value}) for value in GROWN[size]]
-            times = [seconds(work, 2 if size == "N" else 5) for work in works]
+            times = [cpu_seconds(work, 2 if size == "N" else 5) for work in works]
             slope = np.polyfit(np.log(GROWN[size]), np.log(times), 1)[0]
             text = f"{size} = {', '.join(map(str, GROWN[size]))}"
             wanted = "1" if size == "N" else ""
