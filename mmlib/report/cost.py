@@ -9,6 +9,15 @@ _COLUMNS = {"parameters": "parameters", "a step": "a step, ms", "peak memory": "
 _SLOPES = {"B": "batch", "T": "frames", "d": "width", "M": "modalities", "N": "rows of an epoch"}
 
 
+_NAMES = {"simc": "SIM-C", "if_mmin": "IF-MMIN", "self_mm": "Self-MM", "mfmb": "MFMB-Net"}
+_NAMES |= {"fill": "zero fill", "unimodal": "one modality alone"}
+
+
+def _name(system: str) -> str:
+    """As the papers and the tables of results write it."""
+    return _NAMES.get(system, MODELS[system].__name__ if system in MODELS else system)
+
+
 def _lines(*suites: str) -> pd.DataFrame:
     path = files.home() / "data" / "results" / "speed.csv"
     lines = pd.read_csv(path, keep_default_na=False, na_values={"value": [""], "ratio": [""]})
@@ -25,7 +34,7 @@ def cost(*systems: str) -> pd.DataFrame:
     size = lines.drop_duplicates("subject").set_index("subject")["size"]
     wide.insert(0, "batch", size.reindex(wide.index))
     wide = wide.rename(columns=_COLUMNS).astype({"parameters": int})
-    return wide.rename(index=lambda name: MODELS[name].__name__).rename_axis("system")
+    return wide.rename(index=_name).rename_axis("system")
 
 
 def slopes(*systems: str) -> pd.DataFrame:
@@ -34,7 +43,7 @@ def slopes(*systems: str) -> pd.DataFrame:
     lines = lines.assign(size=lines["measure"].str.removeprefix("slope in ").map(_SLOPES))
     wide = lines.pivot(index="subject", columns="size", values="value").loc[list(systems)]
     wide = wide[[name for name in _SLOPES.values() if name in wide and wide[name].notna().any()]]
-    return wide.rename(index=lambda name: MODELS[name].__name__).rename_axis("system").rename_axis(None, axis=1)
+    return wide.rename(index=_name).rename_axis("system").rename_axis(None, axis=1)
 
 
 def shares(*systems: str) -> pd.DataFrame:
@@ -44,12 +53,13 @@ def shares(*systems: str) -> pd.DataFrame:
     parts = lines["measure"].str.removeprefix("training: ")
     wide = lines.assign(part=parts).pivot(index="subject", columns="part", values="value")
     wide = wide.loc[list(systems), list(dict.fromkeys(parts))]
-    return wide.rename(index=lambda name: MODELS[name].__name__).rename_axis("system").rename_axis(None, axis=1)
+    return wide.rename(index=_name).rename_axis("system").rename_axis(None, axis=1)
 
 
 def ratios(*suites: str) -> pd.DataFrame:
     """What was measured side by side: value, unit, against what, the ratio of both, and what was wanted."""
     lines = _lines(*suites).dropna(subset="ratio")
+    lines = lines.assign(subject=lines["subject"].map(_name))
     return lines[["subject", "size", "measure", "value", "unit", "against", "ratio", "wanted"]].reset_index(drop=True)
 
 
